@@ -1,0 +1,86 @@
+"""TFLite files run on the host, by ai-edge-litert or, on small boards, by tflite-runtime."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ndtool.errors import NdtoolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInfo:
+    """A tensor at a model's end. `scale` is 0.0 where the tensor is not quantised (per tensor)."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+
+class TFLiteModel:
+    """A loaded TFLite model.
+
+    `reference` selects LiteRT's reference kernels, whose integer arithmetic a microcontroller can match bit for bit;
+    otherwise the optimised ones run. `keep_tensors` keeps every intermediate tensor readable after a run.
+    """
+
+    def __init__(self, model: Path | bytes, *, reference: bool = False, keep_tensors: bool = False, threads: int = 1):
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        runtime = _runtime()
+        resolver = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
+        try:
+            self._interpreter = runtime.Interpreter(
+                **source,
+                num_threads=threads,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=keep_tensors,
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            name = "the model" if isinstance(model, bytes) else model
+            raise NdtoolError(f"{name}: LiteRT cannot run it: {str(error).splitlines()[0]}") from error
+        self.inputs = tuple(_info(detail) for detail in self._interpreter.get_input_details())
+        self.outputs = tuple(_info(detail) for detail in self._interpreter.get_output_details())
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run once; each input has its tensor's shape and dtype. Returns a copy of every output."""
+        for info, value in zip(self.inputs, inputs, strict=True):
+            self._interpreter.set_tensor(info.index, value)
+        self._interpreter.invoke()
+        return tuple(self._interpreter.get_tensor(info.index) for info in self.outputs)
+
+    def tensor(self, index: int) -> np.ndarray:
+        """A copy of one tensor after a run; intermediate ones need `keep_tensors`."""
+        return self._interpreter.get_tensor(index)
+
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Every tensor of the main subgraph that has a name."""
+        return tuple(_info(detail) for detail in self._interpreter.get_tensor_details() if detail["name"])
+
+
+def _runtime() -> ModuleType:
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError:
+        try:
+            from tflite_runtime import interpreter
+        except ImportError:
+            raise NdtoolError("no TFLite runtime is installed: pip install ai-edge-litert (or tflite-runtime)") from None
+    return interpreter
+
+
+def _info(detail: dict[str, Any]) -> TensorInfo:
+    scale, zero_point = detail["quantization"]
+    return TensorInfo(
+        index=detail["index"],
+        name=detail["name"],
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
