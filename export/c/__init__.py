@@ -1,0 +1,21 @@
+"""The C compiler: an int8 TFLite file becomes a self-contained C99 library."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ndtool.export.c.compile import compile_tflite, write_library
+    from ndtool.export.c.library import CLibrary
+
+__all__ = ["CLibrary", "compile_tflite", "write_library"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("compile_tflite", "write_library"):
+        from ndtool.export.c import compile
+
+        return getattr(compile, name)
+    if name == "CLibrary":
+        from ndtool.export.c.library import CLibrary
+
+        return CLibrary
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

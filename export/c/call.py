@@ -72,6 +72,25 @@ class Call:
     overlaps: tuple[Overlap, ...] = field(default_factory=tuple)
 
     @property
+    def reads(self) -> tuple[Tensor, ...]:
+        """The tensors in the arena that the call reads."""
+        return tuple(a.tensor for a in self.arguments if isinstance(a, Buffer) and a.tensor not in self.op.outputs)
+
+    @property
+    def writes(self) -> tuple[Tensor, ...]:
+        """The tensors in the arena that the call writes: those of its operator's outputs that it is given."""
+        return tuple(a.tensor for a in self.arguments if isinstance(a, Buffer) and a.tensor in self.op.outputs)
+
+    @property
     def scratch_bytes(self) -> int:
         """Working memory of this call, in bytes."""
         return sum(argument.bytes for argument in self.arguments if isinstance(argument, Scratch))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Alias:
+    """No call at all: the output is the input's bytes under another shape (RESHAPE, SQUEEZE, EXPAND_DIMS)."""
+
+    op: Op
+    input: Tensor
+    output: Tensor

@@ -1,0 +1,66 @@
+"""TFLite's quantisation arithmetic, bit for bit: what the reference kernels compute while they prepare.
+
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", section 2.2; gemmlowp's fixedpoint.h for the rounding.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+INT8_MIN, INT8_MAX = -128, 127
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """A positive real number as `value` * 2^(shift - 31): value in [2^30, 2^31) or 0, shift (left if > 0) in [-31, 30]."""
+
+    value: int
+    shift: int
+
+
+def quantise_multiplier(real: float) -> Multiplier:
+    """The fixed-point form of a real multiplier (a double), as TFLite's QuantizeMultiplier gives it.
+
+    Multipliers below 2^-32 become 0; those of 2^30 and more saturate.
+    """
+    if real == 0.0:
+        return Multiplier(0, 0)
+    fraction, shift = math.frexp(real)
+    value = math.floor(fraction * (1 << 31) + 0.5)
+    if value == 1 << 31:
+        value //= 2
+        shift += 1
+    if shift < -31:
+        return Multiplier(0, 0)
+    if shift > 30:
+        return Multiplier((1 << 31) - 1, 30)
+    return Multiplier(value, shift)
+
+
+def per_channel_multipliers(
+    input_scale: float, weight_scales: Iterable[float], output_scale: float
+) -> list[Multiplier]:
+    """input_scale * weight_scale / output_scale for each channel, in double precision from the file's float32 scales."""
+    return [quantise_multiplier(float(input_scale) * float(scale) / float(output_scale)) for scale in weight_scales]
+
+
+def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
+    """The smallest and largest int8 output under a fused activation: NONE, RELU, RELU6 or RELU_N1_TO_1.
+
+    Computed in float32, halves away from zero, as TFLite's CalculateActivationRangeQuantized does.
+    """
+
+    def quantised(real: float) -> int:
+        ratio = float(np.float32(real) / np.float32(scale))
+        return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
+
+    low, high = {
+        "NONE": (INT8_MIN, INT8_MAX),
+        "RELU": (quantised(0.0), INT8_MAX),
+        "RELU6": (quantised(0.0), quantised(6.0)),
+        "RELU_N1_TO_1": (quantised(-1.0), quantised(1.0)),
+    }[activation]
+    return max(low, INT8_MIN), min(high, INT8_MAX)
