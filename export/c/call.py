@@ -4,7 +4,7 @@ An argument of the call is one of
     Buffer    a tensor in the arena, passed as a pointer to its first element;
     Scratch   bytes that live during this call only, passed as a pointer;
     Constant  an array of the weights file, passed as a pointer;
-    Struct    a constant struct, passed as a pointer; its fields are numbers or Constants;
+    Struct    a constant struct, passed as a pointer; its fields are numbers, tuples of numbers or Constants;
     int       a number, passed as it is.
 """
 
@@ -44,10 +44,13 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Struct:
-    """A constant parameter struct of a kernel, declared in kernels/ndtool_kernels.h."""
+    """A constant parameter struct of a kernel, declared in kernels/ndtool_kernels.h.
+
+    A field's name is a C designator without its dot ("shift", "broadcast.size"); a tuple initialises an array.
+    """
 
     ctype: str  # "nd_conv_params"
-    fields: Mapping[str, int | float | Constant | None]  # None prints NULL
+    fields: Mapping[str, int | float | tuple[int, ...] | Constant | None]  # None prints NULL
 
 
 Argument = Buffer | Scratch | Constant | Struct | int

@@ -68,4 +68,61 @@ static inline int32_t nd_clamp(int32_t x, int32_t low, int32_t high) { return nd
 
 /* ---- Family B: elementwise, movement, tables, resizing ------------------------------------------------------ */
 
+/* Two inputs broadcast to one output: four loops of size[] rounds, outermost first, equal or adjacent dimensions
+ * merged. A step is how far an input moves in one round, 0 where it is repeated. The output is contiguous. */
+typedef struct {
+    int32_t size[4];
+    int32_t step1[4];
+    int32_t step2[4];
+} nd_broadcast;
+
+typedef struct {
+    nd_broadcast broadcast;
+    int32_t input1_zero_point, input1_multiplier, input1_shift;
+    int32_t input2_zero_point, input2_multiplier, input2_shift;
+    int32_t output_zero_point, output_multiplier, output_shift;
+    int32_t sign; /* 1: sum, -1: difference */
+    int32_t activation_min, activation_max;
+} nd_add_params;
+
+typedef struct {
+    nd_broadcast broadcast;
+    int32_t input1_zero_point, input2_zero_point;
+    int32_t output_zero_point, output_multiplier, output_shift;
+    int32_t activation_min, activation_max;
+} nd_mul_params;
+
+#define ND_COPY_DIMS 6
+typedef struct {
+    int32_t size[ND_COPY_DIMS]; /* rounds of each loop, outermost first, at least 1 */
+    int32_t output_step[ND_COPY_DIMS];
+    int32_t input_step[ND_COPY_DIMS];
+    int32_t output_offset, input_offset;
+    int32_t run; /* bytes copied in one round of the innermost loop */
+} nd_copy_params;
+
+typedef struct {
+    int32_t size[4]; /* rounds of each loop, outermost first */
+    int32_t before[5], after[5];
+    int32_t run;
+} nd_pad_params;
+
+typedef struct {
+    int32_t batches, input_height, input_width, output_height, output_width, channels;
+    const uint16_t *rows;    /* [output_height] */
+    const uint16_t *columns; /* [output_width] */
+} nd_resize_params;
+
+void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
+void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
+void nd_mul(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p);
+void nd_extremum(int8_t *output, const int8_t *input1, const int8_t *input2, int32_t flip, const nd_broadcast *s);
+void nd_softmax(int8_t *output, const int8_t *input, int32_t rows, int32_t depth, const int32_t *exponentials,
+                int32_t differences);
+void nd_copy(int8_t *output, const int8_t *input, const nd_copy_params *p);
+void nd_pad(int8_t *output, const int8_t *input, int32_t value, const nd_pad_params *p);
+void nd_resize_nearest(int8_t *output, const int8_t *input, const nd_resize_params *p);
+void nd_quantize(int8_t *output, const float *input, int32_t size, float scale, int32_t zero_point);
+void nd_dequantize(float *output, const int8_t *input, int32_t size, float scale, int32_t zero_point);
+
 #endif
