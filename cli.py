@@ -1,0 +1,239 @@
+"""The command line: commands parse, call one function of a stage, and print. Heavy imports happen inside them."""
+
+import difflib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ndtool import __version__
+from ndtool.errors import NdtoolError
+
+if TYPE_CHECKING:
+    from ndtool.train.data import Data
+    from ndtool.train.run import RunFolder
+
+CONFIG_NAME = "ndtool.toml"
+
+
+class Commands(click.Group):
+    """A group that suggests what was meant, and reads the defaults of its commands from a TOML file."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The named command, or an error with the closest names."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.commands)}"
+            raise click.UsageError(f"no command {args[0]!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the pipeline."""
+        return list(self.commands)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command; exit 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
+    args = sys.argv[1:] if args is None else args
+    debug = "--debug" in args  # wherever it stands
+    try:
+        status = cli.main([arg for arg in args if arg != "--debug"], prog_name="ndtool", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        click.echo("ndtool: interrupted", err=True)
+        status = 130
+    except click.ClickException as error:
+        if debug:
+            raise
+        ctx = getattr(error, "ctx", None)
+        where = ctx.command_path if ctx else "ndtool"
+        click.echo(f"{where}: {_one_line(error.format_message())}", err=True)
+        status = 2
+    except NdtoolError as error:
+        if debug:
+            raise
+        click.echo(f"ndtool: {error}", err=True)
+        status = 2
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"ndtool: {error}", err=True)
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        path = Path(CONFIG_NAME)
+        if not path.is_file():
+            return
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise NdtoolError(f"{path}: no readable TOML: {error}") from error
+    for name, section in settings.items():
+        command = cli.commands.get(name)
+        if command is None or not isinstance(section, dict):
+            raise NdtoolError(f"{path}: [{name}] is no command of ndtool: use one of {', '.join(cli.commands)}")
+        _check_section(path, name, section, {p.name for p in command.params if p.name})
+    ctx.default_map = {name: {k.replace("-", "_"): v for k, v in section.items()} for name, section in settings.items()}
+    click.echo(f"settings from {path}", err=True)
+
+
+def _check_section(path: Path, name: str, section: Mapping[str, Any], known: set[str]) -> None:
+    for key in section:
+        if key.replace("-", "_") not in known:
+            close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+            hint = f": did you mean {close[0].replace('_', '-')}?" if close else f": see ndtool {name} --help"
+            raise NdtoolError(f"{path}: [{name}] has no setting {key!r}{hint}")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ndtool")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help=f"TOML file with a section per command; flags win.  [default: {CONFIG_NAME} where there is one]",
+)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
+    """Train a tiny network inside a weight-sharing teacher and take it to a Cortex-M, verified at every step.
+
+    \b
+    ndtool train mobilenetv2 --data cifar10.tar.xz --out runs/c10
+    ndtool export --int8 --c
+    ndtool bench --target cortex-m7
+    ndtool check --baseline sizes.json --budget stm32f746
+
+    MODEL is a name (ndtool list models), file.py:callable or package.module:callable. DATA is a name
+    (ndtool list data), a folder or archive of class folders, an .npz, or file.py:callable.
+    """
+
+
+# Options that several commands share.
+
+
+def data_option(required: bool = False) -> Callable[..., Any]:
+    """--data, as every command takes it."""
+    return click.option("--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, .npz, file.py:callable.")
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--json: the result as JSON on stdout, everything else on stderr."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How a MODEL is built: --set, --input-shape, --classes."""
+    for option in (
+        click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the model, e.g. width=0.35."),
+        click.option("--input-shape", metavar="CxHxW", help="Shape of one input.  [default: of the data, or the model's own]"),
+        click.option("--classes", type=click.IntRange(min=1), help="Number of outputs.  [default: of the data]"),
+    ):
+        function = option(function)
+    return function
+
+
+def echo_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+@cli.command(short_help="Train a network, by default inside a weight-sharing teacher.")
+@click.argument("model", required=False)
+@data_option()
+@click.option("--method", type=click.Choice(["netdistiller", "vanilla"]), help="How to train.  [default: netdistiller]")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
+@click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]")
+@click.option("--epochs", type=int, help="[default: 30]")
+@click.option("--batch-size", type=int, help="[default: 128]")
+@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]")
+@click.option("--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.001 for adamw]")
+@click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]")
+@click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]")
+@click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]")
+@click.option("--label-smoothing", type=float, help="[default: 0.0]")
+@click.option(
+    "--distill",
+    type=click.Choice(["kl", "adaptive-kl", "alpha", "dkd", "tempered"]),
+    help="Distillation term.  [default: kl]",
+)
+@click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]")
+@click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]")
+@click.option("--surgery", type=click.Choice(["tensor", "network", "none"]), help="Over what gradients are compared.  [default: tensor]")
+@click.option("--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]")
+@click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]")
+@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]")
+@click.option("--augment", help="none, crop or flip-crop.  [default: what suits the data]")
+@click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data or model]")
+@click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]")
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--device", help="auto, cpu, cuda, mps.  [default: auto]")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run (--out, or the last one).")
+@click.option("--overwrite", is_flag=True, help="Replace a run that --out holds.")
+@model_options
+@json_option
+def train(model: str | None, data: str | None, out: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any) -> int:
+    """Train MODEL on DATA. The validation part chooses the weights, the test part is read once, at the end.
+
+    \b
+    ndtool train mobilenetv2 --data cifar10.tar.xz --set width=0.5 --epochs 30
+    ndtool train net.py:TinyNet --data images/ --input-shape 3x96x96 --expand 4
+    ndtool train autoencoder --data machine.npz --task reconstruction
+    ndtool train --resume
+    """
+    from ndtool.console import note, score, table, training_progress
+    from ndtool.train.loop import fit
+    from ndtool.train.run import RunFolder
+    from ndtool.train.setup import free_folder, prepare
+
+    loaded: Data | None = None
+    if resume and model is None:
+        run = RunFolder.open(out) if out else _last_run()
+        config = run.load_config()
+    else:
+        if model is None or data is None:
+            raise click.UsageError("name a MODEL and --data DATA, e.g. ndtool train resnet8 --data digits")
+        config, loaded = prepare(model, data, **settings)
+        folder = out or free_folder(model, data, config.method)
+        run = RunFolder.create(folder, config, overwrite=overwrite, resume=resume)
+        for line in loaded.notes:
+            note(line)
+    note(f"{config.method} on {config.data}, into {run.path}")
+    with training_progress() as progress:
+        result = fit(config, run, data=loaded, resume=resume, progress=progress)
+    if result.interrupted:
+        note(f"stopped after {result.epoch} of {config.epochs} epochs, saved; go on with: ndtool train --resume --out {run.path}")
+        return 130
+    if as_json:
+        echo_json({"run": str(run.path), **run.result()})
+    else:
+        rows = [("validation", score(result.validation), ""), ("test", score(result.test), score(result.teacher_test))]
+        table(f"{run.path}: best epoch {result.best_epoch} of {config.epochs}", ("", "student", "teacher"), rows)
+    return 0
+
+
+def _last_run() -> "RunFolder":
+    from ndtool.console import note
+    from ndtool.train.run import last_run
+
+    run = last_run()
+    if run is None:
+        raise NdtoolError("there is no last run: name a run folder, or train one with ndtool train MODEL --data DATA")
+    note(f"using the last run: {run.path}")
+    return run

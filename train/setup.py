@@ -1,0 +1,107 @@
+"""From what a user names, a model and data, to the settings of a run."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ndtool.errors import NdtoolError
+
+if TYPE_CHECKING:
+    from ndtool.train.config import TrainConfig
+    from ndtool.train.data import Data
+
+
+def prepare(
+    model: str,
+    data: str,
+    *,
+    arguments: Iterable[str] = (),
+    input_shape: str | None = None,
+    classes: int | None = None,
+    task: str | None = None,
+    **settings: Any,
+) -> tuple["TrainConfig", "Data"]:
+    """The settings of a run and its data, loaded once.
+
+    Args:
+        model: a MODEL. data: a DATA.
+        arguments: of the model, as "name=value".
+        input_shape: as "3x32x32"; images are resized to it. None takes the data's own.
+        classes: outputs of the model; None takes the data's classes.
+        task: None takes the data's own, or the model's where it only reconstructs.
+        settings: fields of TrainConfig; those that are None keep their defaults.
+
+    Raises:
+        NdtoolError: the model, the data or a setting is unknown or does not fit the others.
+    """
+    from ndtool.train.config import TrainConfig
+    from ndtool.train.data import RECONSTRUCTION, load_data
+    from ndtool.train.models import ModelSpec, default_task
+
+    shape = parse_shape(input_shape) if input_shape else None
+    given = {name: value for name, value in settings.items() if value is not None}
+    options = {name: given[name] for name in ("validation", "seed", "normalisation") if name in given}
+    loaded = load_data(absolute(data), input_shape=shape, task=task or default_task(model), **options)
+    outputs = math.prod(loaded.input_shape) if loaded.task == RECONSTRUCTION else len(loaded.classes)
+    if classes is not None and classes < outputs and loaded.task != RECONSTRUCTION:
+        raise NdtoolError(f"--classes {classes} is less than the {outputs} classes of {data}: leave it out")
+    spec = ModelSpec(
+        name=absolute(model),
+        input_shape=loaded.input_shape,
+        classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
+        arguments=parse_arguments(arguments),
+    )
+    return TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given), loaded
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read "3x32x32". Raises NdtoolError where it is none."""
+    parts = text.lower().replace(",", "x").split("x")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise NdtoolError(f"{text!r} is no shape: write channels x height x width, e.g. 3x96x96")
+    return tuple(int(part) for part in parts)
+
+
+def parse_arguments(items: Iterable[str]) -> dict[str, int | float | str | bool]:
+    """Read "name=value" items; a value is a number or true or false where it can be. Raises NdtoolError otherwise."""
+    arguments: dict[str, int | float | str | bool] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name.isidentifier():
+            raise NdtoolError(f"{item!r} is no model argument: write name=value, e.g. width=0.35")
+        arguments[name] = _value(text)
+    return arguments
+
+
+def _value(text: str) -> int | float | str | bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def absolute(name: str) -> str:
+    """A path, or the path part of file.py:callable, made absolute, so that a run folder can be used from anywhere."""
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return f"{Path(path).absolute()}:{attribute}"
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
+def free_folder(model: str, data: str, method: str) -> Path:
+    """A folder under runs/ that is not there yet, named after what is trained."""
+
+    def stem(name: str) -> str:
+        path, _, attribute = name.rpartition(":")
+        return attribute if path else Path(name).name.split(".")[0]
+
+    base = Path("runs") / f"{stem(model)}-{stem(data)}-{method}"
+    number = 1
+    while (candidate := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
+        number += 1
+    return candidate
