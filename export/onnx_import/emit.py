@@ -12,16 +12,10 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ndtool.export.onnx_import.fold import LARGEST
+from ndtool.export.onnx_import.problems import UnsupportedError
 from ndtool.export.onnx_import.reader import OnnxNode
 
 Value = fx.Node | np.ndarray | None  # computed from the input, constant, or absent
-
-
-class UnsupportedError(Exception):
-    """A node that cannot be converted: the reason, and what its owner can do."""
-
-    def __init__(self, reason: str, remedy: str):
-        super().__init__(f"{reason}: {remedy}")
 
 
 @dataclass(slots=True)

@@ -1,44 +1,47 @@
 """Constant folding: what does not depend on the input's values is computed once, by ONNX's reference evaluator."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from ndtool.errors import NdtoolError
+from ndtool.export.onnx_import.problems import UnsupportedError
 from ndtool.export.onnx_import.reader import OnnxNode, first_line
 
 LARGEST = 2**28  # elements of a tensor: keeps a hostile file from filling the memory
 
-FOLDABLE = frozenset(
-    """Abs Add And Cast CastLike Ceil Concat Constant ConstantOfShape CumSum DequantizeLinear Div Equal Erf Exp Expand
-    Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less LessOrEqual Log MatMul Max Min
-    Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    Reshape Round ScatterElements ScatterND Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
-    Trilu Unsqueeze Where Xor""".split()
-)
+# fmt: off
+FOLDABLE = frozenset((
+    "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Concat", "Constant", "ConstantOfShape", "CumSum",
+    "DequantizeLinear", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "GatherND", "Gemm", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Log", "MatMul", "Max",
+    "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "Pad", "Pow", "Range", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterElements",
+    "ScatterND", "Sigmoid", "Sign", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh",
+    "Tile", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
+))
+# fmt: on
 
 
-def fold(node: OnnxNode, constants: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
-    """The outputs of a node whose inputs are all constants; None where it is not one to fold.
+def fold(node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...] | None:
+    """The outputs of a node whose inputs are all constants (or absent); None where it is not one to fold.
 
     Raises:
-        NdtoolError: the node cannot be computed (a contradiction in the file), or is unreasonably large.
+        UnsupportedError: the node cannot be computed (a contradiction in the file), or is unreasonably large.
     """
-    present = [name for name in node.inputs if name]
-    if node.domain or node.operator not in FOLDABLE or any(name not in constants for name in present):
+    if node.domain or node.operator not in FOLDABLE:
         return None
-    inputs = [constants[name] if name else None for name in node.inputs]
     if _size(node, inputs) > LARGEST:
-        raise NdtoolError(f"{node.operator} '{node.name}': makes a constant of more than {LARGEST} elements: shrink it")
+        raise UnsupportedError(f"it makes a constant of more than {LARGEST} elements", "use smaller sizes")
     evaluator = ReferenceEvaluator(_single(node))
+    feed = {name: value for name, value in zip(node.inputs, inputs, strict=True) if value is not None}
     try:
         with np.errstate(all="ignore"):
-            results = evaluator.run(None, {name: constants[name] for name in present})
+            results = evaluator.run(None, feed)
     except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError, AttributeError) as error:
-        raise NdtoolError(f"{node.operator} '{node.name}': cannot be computed: {first_line(error)}") from error
+        raise UnsupportedError(f"its constants contradict ({first_line(error)})", "export the model again") from error
     return tuple(np.asarray(result) for result in results)
 
 
@@ -54,7 +57,7 @@ def _single(node: OnnxNode) -> onnx.ModelProto:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", node.version)])
 
 
-def _size(node: OnnxNode, inputs: list[np.ndarray | None]) -> int:
+def _size(node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> int:
     """An upper estimate of the elements of the result, for operators whose result is larger than their inputs."""
     if node.operator == "Constant":
         return 0
@@ -75,10 +78,15 @@ def _size(node: OnnxNode, inputs: list[np.ndarray | None]) -> int:
             return sizes[0] + sum(abs(int(pad)) for pad in np.ravel(pads)) * max(sizes)
         case "MatMul" | "Gemm":
             return sizes[0] * sizes[1]
+        case "Concat":
+            return sum(sizes)
+        case "Gather" if inputs[0] is not None and inputs[0].ndim and sizes[0]:
+            axis = node.attributes.get("axis", 0)
+            return sizes[0] * sizes[1] // inputs[0].shape[axis if -inputs[0].ndim <= axis < inputs[0].ndim else 0]
     return 0 if not sizes else math.prod(max(axes) for axes in _broadcast(inputs))
 
 
-def _broadcast(inputs: list[np.ndarray | None]) -> list[tuple[int, ...]]:
+def _broadcast(inputs: Sequence[np.ndarray | None]) -> list[tuple[int, ...]]:
     shapes = [value.shape for value in inputs if value is not None]
     rank = max(len(shape) for shape in shapes)
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]

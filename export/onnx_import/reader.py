@@ -53,7 +53,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None) -> OnnxGraph:
         NdtoolError: unreadable, invalid, not of exactly one float input, or of unknown input size.
     """
     model = _load(path)
-    versions = {opset.domain.replace("ai.onnx", ""): opset.version for opset in model.opset_import}
+    versions = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in model.opset_import}
     if versions.get("", OLDEST_OPSET) < OLDEST_OPSET:
         raise NdtoolError(
             f"{path}: operator set {versions['']} is too old: convert it to {OLDEST_OPSET} or later "
@@ -99,7 +99,7 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 def _node(proto: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> OnnxNode:
-    domain = proto.domain.replace("ai.onnx", "") if proto.domain == "ai.onnx" else proto.domain
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
     return OnnxNode(
         name=proto.name or f"{proto.op_type}_{index}",
         operator=proto.op_type,
@@ -150,8 +150,8 @@ def _only_input(path: Path, graph: onnx.GraphProto, constants: set[str]) -> onnx
     if len(entries) != 1:
         names = ", ".join(entry.name for entry in entries) or "none"
         raise NdtoolError(
-            f"{path}: has {len(entries)} inputs ({names}), one is supported: make the others constants or cut the model "
-            "at one input (onnx.utils.extract_model)"
+            f"{path}: has {len(entries)} inputs ({names}), one is supported: make the others constants or cut "
+            "the model at one input (onnx.utils.extract_model)"
         )
     kind = entries[0].type.tensor_type.elem_type
     if kind not in FLOATS:
