@@ -1,0 +1,110 @@
+"""Augmentation of whole batches of images, fixed by the generator it is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from ndtool.errors import NdtoolError
+
+AUTO = "auto"  # the preset that the data name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random changes of an image, each drawn per image.
+
+    `crop`: largest shift in either direction, as a part of the height or width; what comes in is the mirrored border.
+    `flip`: mirror left and right, for half of the images.
+    `colour`: largest change of brightness, contrast and saturation, as a factor of 1 - colour to 1 + colour.
+    `cutout`: side of a square set to the mean, as a part of the height or width.
+    """
+
+    crop: float = 0.0
+    flip: bool = False
+    colour: float = 0.0
+    cutout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("crop", self.crop), ("colour", self.colour), ("cutout", self.cutout)):
+            if not 0 <= value <= 1:
+                raise NdtoolError(f"augmentation: {name} is {value}: give a part between 0 and 1")
+
+
+PRESETS: Mapping[str, Augment] = MappingProxyType(
+    {
+        "none": Augment(),
+        "crop": Augment(crop=1 / 8),
+        "flip-crop": Augment(crop=1 / 8, flip=True),
+        "flip-crop-cutout": Augment(crop=1 / 8, flip=True, cutout=1 / 4),
+        "flip-crop-colour": Augment(crop=1 / 8, flip=True, colour=0.3),
+    }
+)
+
+
+def augmentation(choice: str | Augment | None, default: str = "none") -> Augment:
+    """The augmentation that was asked for; None is none, "auto" the preset `default`.
+
+    Raises: NdtoolError for a name that is no preset.
+    """
+    if isinstance(choice, Augment):
+        return choice
+    name = "none" if choice is None else default if choice == AUTO else choice
+    if name not in PRESETS:
+        raise NdtoolError(f"no augmentation is called {name!r}: choose from {', '.join((AUTO, *PRESETS))}")
+    return PRESETS[name]
+
+
+def move_pixels(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Crop and flip images (B, C, H, W) of any dtype; one gather, no padded copy."""
+    batch, channels, height, width = images.shape
+    if not (augment.crop or augment.flip):
+        return images
+    rows = torch.arange(height).expand(batch, height) + _shifts(batch, height, augment.crop, generator)
+    columns = torch.arange(width).expand(batch, width) + _shifts(batch, width, augment.crop, generator)
+    if augment.flip:
+        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    pixel = _mirrored(rows, height)[:, :, None] * width + _mirrored(columns, width)[:, None, :]  # (B, H, W)
+    pixel = pixel.view(batch, 1, height * width).to(images.device).expand(batch, channels, height * width)
+    return images.reshape(batch, channels, -1).gather(2, pixel).view(images.shape)
+
+
+def change_colours(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and (of RGB) saturation of float images (B, C, H, W) in [0, 255]; the range is kept."""
+    if not augment.colour:
+        return images
+    factors = 1 + augment.colour * (2 * torch.rand(3, len(images), 1, 1, 1, generator=generator) - 1)
+    brightness, contrast, saturation = factors.to(images.device)
+    images = images * brightness
+    images = torch.lerp(images.mean(dim=(1, 2, 3), keepdim=True), images, contrast)
+    if images.shape[1] == 3:
+        images = torch.lerp(images.mean(dim=1, keepdim=True), images, saturation)
+    return images.clamp(0, 255)
+
+
+def cut_out(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Set a square to 0, the mean, in normalised images (B, C, H, W); its centre lies anywhere in the image."""
+    if not augment.cutout:
+        return images
+    batch, _, height, width = images.shape
+    inside = [
+        (torch.arange(size) - torch.randint(size, (batch, 1), generator=generator)).abs() * 2 < augment.cutout * size
+        for size in (height, width)
+    ]
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return images.masked_fill(square.to(images.device), 0.0)
+
+
+def _shifts(batch: int, size: int, part: float, generator: torch.Generator) -> Tensor:
+    """A shift per image, (B, 1), in whole pixels; at least one pixel where any was asked for."""
+    largest = min(max(1, round(part * size)), size - 1) if part else 0
+    return torch.randint(-largest, largest + 1, (batch, 1), generator=generator)
+
+
+def _mirrored(position: Tensor, size: int) -> Tensor:
+    """Positions outside [0, size) reflected at the border pixels, as padding with mode "reflect" does."""
+    last = size - 1
+    return last - (last - position.abs()).abs()

@@ -1,0 +1,139 @@
+"""Batches for training and evaluation: shuffled, augmented, normalised; the same again for the same seed and epoch."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ndtool.errors import NdtoolError
+from ndtool.train.data.augment import Augment, augmentation, change_colours, cut_out, move_pixels
+from ndtool.train.data.dataset import Data, OnDemand, Split
+
+_ORDER, _SAMPLE, _AUGMENT, _CALIBRATION = range(4)  # streams of random numbers that do not disturb each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """One pass over a part of the data; iterating again gives the same batches again.
+
+    Yields (x, y): x (B, ...) float32 as the model takes it, y (B,) int64, or x itself for reconstruction.
+    `shuffle_seed` None keeps the order of the part. `augment` is a preset, "auto" for the data's own, or None.
+    `start` skips that many batches, as when training goes on in the middle of an epoch.
+    """
+
+    split: Split
+    data: Data
+    batch_size: int
+    shuffle_seed: int | None = None
+    epoch: int = 0
+    augment: str | Augment | None = None
+    drop_last: bool = False
+    device: torch.device | str = "cpu"
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise NdtoolError(f"the batch size is {self.batch_size}: give 1 or more")
+
+    def __len__(self) -> int:
+        count = len(self.split)
+        whole = count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+        return max(0, whole - self.start)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        augment = augmentation(self.augment, self.data.augment)
+        order = self._order()
+        steps = range(self.start, self.start + len(self))
+        indices = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
+        for step, chosen, raw in zip(steps, indices, self._read(steps, indices), strict=True):
+            x = prepare(raw.to(self.device), self.data, augment, self._generator(_AUGMENT, step))
+            y = x if self.split.y is None else self.split.y[chosen.to(self.split.y.device)].to(self.device)
+            yield x, y
+
+    def _order(self) -> Tensor:
+        if self.shuffle_seed is None:
+            return torch.arange(len(self.split))
+        return torch.randperm(len(self.split), generator=self._generator(_ORDER))
+
+    def _read(self, steps: range, indices: list[Tensor]) -> Iterator[Tensor]:
+        """The raw samples of each batch; those decoded on demand one batch ahead, on another thread."""
+        x = self.split.x
+        if isinstance(x, Tensor):
+            yield from (x[chosen.to(x.device)] for chosen in indices)
+        elif not x.prefetch:
+            yield from (
+                x.read(chosen, seed=self._seed(_SAMPLE, step)) for step, chosen in zip(steps, indices, strict=True)
+            )
+        else:
+            yield from self._read_ahead(x, steps, indices)
+
+    def _read_ahead(self, x: OnDemand, steps: range, indices: list[Tensor]) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            waiting = None
+            for step, chosen in zip(steps, indices, strict=True):
+                following = ahead.submit(x.read, chosen, seed=self._seed(_SAMPLE, step))
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = following
+            if waiting is not None:
+                yield waiting.result()
+
+    def _seed(self, stream: int, step: int = 0) -> int:
+        entropy = [self.shuffle_seed or 0, self.epoch, stream, step]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+    def _generator(self, stream: int, step: int = 0) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(stream, step))
+
+
+def batches(
+    split: Split,
+    data: Data,
+    *,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    epoch: int = 0,
+    augment: str | Augment | None = None,
+    drop_last: bool = False,
+    device: torch.device | str = "cpu",
+    start: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over a part of the data, see Batches."""
+    return iter(
+        Batches(
+            split=split,
+            data=data,
+            batch_size=batch_size,
+            shuffle_seed=shuffle_seed,
+            epoch=epoch,
+            augment=augment,
+            drop_last=drop_last,
+            device=device,
+            start=start,
+        )
+    )
+
+
+def prepare(raw: Tensor, data: Data, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Raw samples (B, ...) as the model takes them, float32; only pixels are augmented."""
+    if data.normalisation is None:
+        return raw.float()
+    pixels = change_colours(move_pixels(raw, augment, generator).float(), augment, generator)
+    return cut_out(data.normalisation(pixels), augment, generator)
+
+
+def evaluation_inputs(split: Split, data: Data, count: int | None = None) -> Tensor:
+    """The first `count` samples of a part (all by default), (N, ...) float32, without augmentation."""
+    count = len(split) if count is None else min(count, len(split))
+    part = split.subset(torch.arange(count))
+    return torch.cat([x for x, _ in batches(part, data, batch_size=256)])
+
+
+def calibration_samples(data: Data, count: int = 256, seed: int = 0) -> Tensor:
+    """Random samples of the training part as evaluation would see them, (count, ...) float32, or as many as there are."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(data.train), generator=generator)[:count]
+    return evaluation_inputs(data.train.subset(chosen), data)
