@@ -1,0 +1,199 @@
+"""The settings of a training run, and their TOML form."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+import tomli_w
+
+from ndtool.errors import NdtoolError
+from ndtool.train.data import Normalisation
+from ndtool.train.models import ModelSpec
+
+METHOD_NAMES = ("netdistiller", "vanilla")
+CHOICES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
+    {
+        "task": ("classification", "reconstruction"),
+        "method": METHOD_NAMES,
+        "optimizer": ("sgd", "adamw"),
+        "distill": ("kl", "adaptive-kl", "alpha", "dkd", "tempered"),
+        "surgery": ("tensor", "network", "none"),
+    }
+)
+RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
+    {
+        "expand": (1, 64),
+        "epochs": (1, 1_000_000),
+        "batch_size": (2, 1_000_000),
+        "lr": (1e-12, 1e3),
+        "momentum": (0.0, 0.9999),
+        "weight_decay": (0.0, 1.0),
+        "warmup": (0.0, 1.0),
+        "label_smoothing": (0.0, 0.99),
+        "distill_weight": (0.0, 1e6),
+        "temperature": (1e-3, 1e3),
+        "ema": (0.0, 0.99999999),
+        "clip": (0.0, 1e12),
+        "validation": (0.001, 0.9),
+        "bn_samples": (2, 1_000_000_000),
+        "log_every": (1, 1_000_000_000),
+        "seed": (0, 2**31 - 1),
+    }
+)
+_LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
+_WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.01}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a training run. Raises NdtoolError, naming the setting, where a value makes no sense.
+
+    model, data: what is trained on what (`data` as `load_data` takes it). task: None takes the data's own.
+    expand: r, the teacher's channels per channel of the student. lr, weight_decay: None takes the optimiser's default
+    (`learning_rate`, `decay`). momentum: of SGD, Nesterov's. warmup: fraction of all steps. distill, distill_weight,
+    temperature: the term D, its factor λ, its τ. surgery: over what gradients are compared. ema: decay of the moving
+    average of all weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16
+    autocast, on CUDA only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
+    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
+    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
+    log_every: steps per line of the metrics.
+    """
+
+    model: ModelSpec
+    data: str
+    task: str | None = None
+    method: str = "netdistiller"
+    expand: int = 3
+    epochs: int = 30
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    warmup: float = 0.05
+    label_smoothing: float = 0.0
+    distill: str = "kl"
+    distill_weight: float = 1.0
+    temperature: float = 1.0
+    surgery: str = "tensor"
+    ema: float = 0.0
+    clip: float = 5.0
+    amp: bool = True
+    seed: int = 0
+    device: str = "auto"
+    augment: str | None = "auto"
+    validation: float = 0.1
+    normalisation: Normalisation | None = None
+    bn_samples: int = 2048
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise NdtoolError(f"{name} = {value!r} is unknown: choose from {', '.join(choices)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise NdtoolError(f"{name} = {value} is out of range: give a number from {low:g} to {high:g}")
+
+    @property
+    def learning_rate(self) -> float:
+        """The schedule's peak: `lr`, or the optimiser's default."""
+        return _LEARNING_RATES[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def decay(self) -> float:
+        """The weight decay: `weight_decay`, or the optimiser's default."""
+        return _WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, nested as in TOML; settings that are None are left out."""
+        return _plain(self)
+
+    def to_toml(self) -> str:
+        """The TOML text that `from_toml` reads."""
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """From plain values. Raises NdtoolError on a setting that is unknown, missing or of the wrong type."""
+        return _from_plain(cls, values, "")
+
+    @classmethod
+    def from_toml(cls, text: str) -> "TrainConfig":
+        """From TOML. Raises NdtoolError where the text is no TOML, and as `from_dict`."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise NdtoolError(f"the training settings are not valid TOML: {error}") from error
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What differs, one "name: old -> new" each; where it runs and how often it logs do not count."""
+    before, after = _flat(old.to_dict()), _flat(new.to_dict())
+    names = sorted((before.keys() | after.keys()) - {"device", "log_every"})
+    return [
+        f"{name}: {before.get(name, 'default')} -> {after.get(name, 'default')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(v) for name, v in fields.items() if v is not None}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(v) for name, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _from_plain(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """A dataclass from plain values, its fields' types checked."""
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(fields)}"
+            raise NdtoolError(f"unknown training setting {prefix}{name}: {hint}")
+    for name, field in fields.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise NdtoolError(f"training setting {prefix}{name} is missing: add it")
+    return cls(**{name: _typed(hints[name], value, f"{prefix}{name}") for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """`value` as the type `hint` says; an int serves as a float, a list as a tuple. Raises NdtoolError otherwise."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [option for option in options if option is not type(None)]
+        exact = [kind for kind in kinds if type(value) is kind]  # bool is an int, but not meant as one
+        return _typed((exact or kinds)[0], value, name)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _from_plain(typing.cast(type, hint), value, f"{name}.")
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(options[0], item, name) for item in value)
+    if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return {key: _typed(options[1], item, f"{name}.{key}") for key, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    expected = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise NdtoolError(f"training setting {name} = {value!r} is of the wrong type: give a value of type {expected}")

@@ -1,0 +1,115 @@
+"""How good a model is on a part of the data, and the BatchNorm statistics that it is evaluated with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ndtool.train.data import RECONSTRUCTION, Data, Split, batches
+from ndtool.train.losses import task_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The result of an evaluation over `count` samples.
+
+    `accuracy`: fraction in [0, 1] classified right, None for reconstruction. `mse`: mean squared error in the units of
+    the model's input, None for classification. `loss`: mean cross-entropy (of logits) or again the squared error.
+    """
+
+    accuracy: float | None
+    mse: float | None
+    loss: float
+    count: int
+
+    def better_than(self, other: "Score | None") -> bool:
+        """Whether accuracy is higher, or equal at a lower loss; for reconstruction, whether the error is lower."""
+        if other is None:
+            return True
+        return (self.accuracy or 0.0, -self.loss) > (other.accuracy or 0.0, -other.loss)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Score":
+        """What `to_dict` gave."""
+        return cls(**{"accuracy": None, "mse": None, **values})
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    split: Split,
+    data: Data,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> Score:
+    """Score a model on a part of the data, in its order, without augmentation.
+
+    `model` is a module (evaluated in eval mode, its mode restored) or any function of x (B, ...) float32 that returns
+    outputs (B, ...), as a tensor or an array.
+    """
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
+    if isinstance(model, nn.Module):
+        model.eval()
+    loss = correct = torch.zeros((), dtype=torch.float64)
+    count = 0
+    try:
+        for x, y in batches(split, data, batch_size=batch_size, device=device):
+            output = torch.as_tensor(model(x), device=x.device)
+            loss = loss + task_loss(data.task, output, y).double().cpu() * len(x)
+            if data.task != RECONSTRUCTION:
+                correct = correct + (output.argmax(1) == y).sum().cpu()
+            count += len(x)
+    finally:
+        for module, training in modes:
+            module.training = training
+    mean = float(loss) / count
+    if data.task == RECONSTRUCTION:
+        return Score(accuracy=None, mse=mean, loss=mean, count=count)
+    return Score(accuracy=float(correct) / count, mse=None, loss=mean, count=count)
+
+
+@torch.no_grad()
+def reestimate_batchnorm(
+    model: nn.Module,
+    data: Data,
+    *,
+    samples: int = 2048,
+    batch_size: int = 128,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Replace the running statistics of every BatchNorm by means over `samples` training samples, in place.
+
+    Each statistic becomes the mean over batches of the batch's mean and unbiased variance. The samples are a random
+    choice fixed by `seed`, without augmentation; only BatchNorm is in training mode, so nothing else is random. Costs
+    one forward pass. The model is left in eval mode.
+
+    Source: Yu & Huang 2019 (slimmable networks): a sub-network needs statistics of its own weights.
+    """
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in norms if module.track_running_stats]
+    if not norms:
+        return
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None  # a cumulative mean
+        module.train()
+    size = min(batch_size, len(data.train))
+    for x, _ in islice(
+        batches(data.train, data, batch_size=size, shuffle_seed=seed, drop_last=True, device=device),
+        -(-samples // size),
+    ):
+        model(x)
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum
+        module.eval()

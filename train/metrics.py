@@ -1,0 +1,129 @@
+"""What a training reports while it runs: means over steps, metrics.jsonl and TensorBoard, and progress for people."""
+
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import torch
+
+from ndtool.errors import NdtoolError
+from ndtool.train.evaluation import Score
+from ndtool.train.methods import StepMetrics
+from ndtool.train.run import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands. Means are over the steps since the last report; None where there is no such thing.
+
+    `epoch` counts from 1; `step` of `steps` counts within the epoch. Accuracies are fractions, on training batches.
+    `validation` is the student's last one. `eta` is the time left in seconds.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    student_accuracy: float | None
+    teacher_accuracy: float | None
+    conflict_rate: float | None
+    mean_cosine: float | None
+    validation: Score | None
+    images_per_second: float
+    eta: float
+
+
+class Window:
+    """The metrics of the steps since the last report, left on the device until they are read."""
+
+    def __init__(self) -> None:
+        self._steps: list[StepMetrics] = []
+        self._images = 0
+        self._since = time.perf_counter()
+
+    def add(self, metrics: StepMetrics, images: int) -> None:
+        """Take in one step."""
+        self._steps.append(metrics)
+        self._images += images
+
+    def means(self, last_step: int) -> dict[str, float]:
+        """The mean of each metric, images per second, and a fresh window; empty where there was no step.
+
+        Raises NdtoolError where a loss is no number, naming the first such step; `last_step` is the number of the last.
+        """
+        if not self._steps:
+            return {}
+        names = [f.name for f in fields(StepMetrics) if getattr(self._steps[0], f.name) is not None]
+        table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps]).tolist()
+        for row, step in zip(table, range(last_step - len(table) + 1, last_step + 1), strict=True):
+            if not math.isfinite(row[names.index("loss")]):
+                raise NdtoolError(f"the loss is {row[names.index('loss')]} at step {step}: lower --lr or set --clip")
+        columns = zip(*table, strict=True)
+        means = {name: sum(column) / len(table) for name, column in zip(names, columns, strict=True)}
+        means["images_per_second"] = self._images / max(time.perf_counter() - self._since, 1e-9)
+        self._steps, self._images, self._since = [], 0, time.perf_counter()
+        return means
+
+
+class MetricsWriter:
+    """metrics.jsonl (one object a line, appended) and TensorBoard's events, side by side.
+
+    Every line has "event", "epoch" (from 1) and "step" (of the whole training, from 1). `keep` is the length in bytes
+    of what is kept of an earlier metrics.jsonl: resuming cuts off what came after the checkpoint.
+    """
+
+    def __init__(self, run: RunFolder, *, keep: int, step: int):
+        self._file = run.metrics.open("ab")
+        if self._file.tell() > keep:
+            self._file.truncate(keep)
+        self._board = _summary_writer(run.tensorboard, step + 1)
+
+    def write(self, event: str, *, epoch: int, step: int, values: Mapping[str, Any]) -> None:
+        """Add a line, at once; nested values stay together in the line and become paths in TensorBoard."""
+        line = json.dumps({"event": event, "epoch": epoch, "step": step, **values})
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        for name, value in values.items():
+            nested = value.items() if isinstance(value, Mapping) else [("", value)]
+            for part, number in nested:
+                if isinstance(number, int | float):
+                    self._board.add_scalar(f"{event}/{name}{'_' if part else ''}{part}", number, step)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, earlier trainings' included."""
+        return self._file.seek(0, 2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _summary_writer(folder: Path, purge_step: int) -> Any:
+    # TensorBoard takes TensorFlow where it is installed, which is slow and not wanted in one process with torch;
+    # a module of this name is its own way of being told not to.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its own dependencies, at import
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder), purge_step=purge_step)
