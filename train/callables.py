@@ -88,7 +88,7 @@ def _load_module(name: str) -> ModuleType:
 
 @contextmanager
 def _importing_from(folder: Path, private: bool) -> Iterator[None]:
-    """Let modules in `folder` be imported; if `private`, they hide others of their name, and are forgotten afterwards."""
+    """Let modules in `folder` be imported; if `private`, they hide others of their name and are forgotten afterwards."""
     siblings = _importable(folder) - sys.stdlib_module_names if private else set()
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in siblings}
     for name in hidden:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.train.callables import imported, is_callable_spec, users_code
+from ndtool.train.data import CLASSIFICATION
 from ndtool.train.zoo import ZOO, Entry
 
 MODELS: Mapping[str, Entry] = ZOO
@@ -56,6 +57,12 @@ def default_input_shape(name: str) -> tuple[int, ...] | None:
     return MODELS[name].input_shape if name in MODELS else None
 
 
+def default_task(name: str) -> str | None:
+    """The task of a model of the zoo that has only one and it is not classification; None where the data decide."""
+    task = MODELS[name].task if name in MODELS else None
+    return None if task == CLASSIFICATION else task
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read a model's weights from .safetensors, or from what torch.save wrote of tensors only, also in a wrapper.
 
@@ -85,7 +92,8 @@ def _from_zoo(spec: ModelSpec, entry: Entry) -> nn.Module:
     rank = len(entry.input_shape)
     if rank == 3 and (len(spec.input_shape) != 3 or min(spec.input_shape) < 1):
         shape = "x".join(str(size) for size in spec.input_shape)
-        raise NdtoolError(f"{spec.name}: its input is (channels, height, width) and the data's is {shape}: use mlp")
+        remedy = f"give the input shape 1x{shape}, or use mlp" if len(spec.input_shape) == 2 else "use mlp"
+        raise NdtoolError(f"{spec.name}: its input is channels x height x width and the data's is {shape}: {remedy}")
     known = _arguments_of(entry.builder, leave_out=("input_shape", "classes"))
     _check_arguments(spec, known)
     for name, value in spec.arguments.items():
@@ -96,7 +104,7 @@ def _from_zoo(spec: ModelSpec, entry: Entry) -> nn.Module:
             raise NdtoolError(f"{spec.name}: {name} is {value!r}: give a value like {default!r}")
         if isinstance(value, int | float) and value <= 0:
             raise NdtoolError(f"{spec.name}: {name} is {value!r}: give a value above 0")
-    if not spec.classes and entry.task == "classification":
+    if not spec.classes and entry.task == CLASSIFICATION:
         raise NdtoolError(f"{spec.name}: it classifies, and there are no classes: for reconstruction use autoencoder")
     return entry.builder(input_shape=spec.input_shape, classes=spec.classes, **spec.arguments)
 
@@ -187,7 +195,7 @@ def _read_weights(path: Path) -> Any:
             raise NdtoolError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # noqa: BLE001 - any file may be given, and fails in any way
+    except Exception as error:  # any file may be given, and fails in any way
         raise NdtoolError(
             f"{path} cannot be loaded as tensors only: save model.state_dict() with torch.save, or as .safetensors"
         ) from error

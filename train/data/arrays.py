@@ -26,8 +26,8 @@ def read_npz(path: Path) -> Source:
     """
     arrays = _read_arrays(path)
     parts: dict[str, tuple[Any, Any]] = {}
-    for part, names in PARTS.items():
-        found = next((name for name in names if f"x_{name}" in arrays), None)
+    for part, spellings in PARTS.items():
+        found = next((name for name in spellings if f"x_{name}" in arrays), None)
         if found is not None:
             parts[part] = arrays[f"x_{found}"], arrays.get(f"y_{found}")
     if "train" not in parts:

@@ -133,7 +133,7 @@ def evaluation_inputs(split: Split, data: Data, count: int | None = None) -> Ten
 
 
 def calibration_samples(data: Data, count: int = 256, seed: int = 0) -> Tensor:
-    """Random samples of the training part as evaluation would see them, (count, ...) float32, or as many as there are."""
+    """Random samples of the training part as evaluation sees them, (count, ...) float32, or as many as there are."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data.train), generator=generator)[:count]
     return evaluation_inputs(data.train.subset(chosen), data)

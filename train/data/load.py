@@ -15,6 +15,7 @@ from ndtool.train.data.digits import read_digits
 from ndtool.train.data.folders import read_folder
 from ndtool.train.data.source import Source
 from ndtool.train.data.torchvision_sets import SETS, read_torchvision, torchvision_name
+from ndtool.train.data.user import read_user
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {"digits": "1797 scanned digits, 8x8 grey, 10 classes (scikit-learn, always there)"}
@@ -34,6 +35,7 @@ def load_data(
 ) -> Data:
     """Load data by a name of DATASETS, a folder or archive of class folders, an .npz, or "file.py:function".
 
+    A file or folder of that name in the working directory comes before the names.
     `input_shape` without batch: images are resized and cropped to it (C, H, W); None takes the images' own.
     `task` None: classification where there are labels. `normalisation` None: of the training part, per channel.
     `validation`: the part of the training data held out, the same share of each class, chosen by `seed`, where the
@@ -58,20 +60,18 @@ def load_data(
 
 def read_source(spec: str, progress: Callable[[str], None]) -> Source:
     """The parts that `spec` names, as they are found."""
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return read_folder(path)
+    if path.is_file():
+        return _read_file(path, progress)
     if spec == "digits":
         return read_digits()
     if name := torchvision_name(spec):
         progress(f"opening {name}, downloaded into the cache if it is not there")
         return read_torchvision(name)
     if is_callable_spec(spec):
-        from ndtool.train.data.user import read_user
-
         return read_user(spec)
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return read_folder(path)
-    if path.is_file():
-        return _read_file(path, progress)
     near = difflib.get_close_matches(spec, DATASETS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "give a name (`ndtool list data`), a folder, an archive or an .npz"
     raise NdtoolError(f"there are no data {spec!r}: {hint}")

@@ -120,8 +120,7 @@ def initialise(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                gain = "linear" if isinstance(module, nn.Linear) else "relu"
-                nn.init.kaiming_uniform_(module.weight, nonlinearity=gain)
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu" if module.bias is None else "linear")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
     return network
