@@ -46,7 +46,7 @@ void nd_softmax(int8_t *output, const int8_t *input, int32_t rows, int32_t depth
         for (int32_t i = 0; i < depth; i++) {
             const int32_t d = max - input[i];
 
-            sum += d < differences ? (exponentials[d] + (1 << (SUM_INTEGER_BITS - 1))) >> SUM_INTEGER_BITS : 0;
+            sum += d < differences ? ((exponentials[d] >> (SUM_INTEGER_BITS - 1)) + 1) >> 1 : 0;
         }
         /* The real sum is (1 + fraction) * 2^(SUM_INTEGER_BITS - zeros). */
         const int32_t zeros = leading_zeros((uint32_t)sum);
