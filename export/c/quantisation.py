@@ -64,3 +64,11 @@ def activation_range(activation: str, scale: float, zero_point: int) -> tuple[in
         "RELU_N1_TO_1": (quantised(-1.0), quantised(1.0)),
     }[activation]
     return max(low, INT8_MIN), min(high, INT8_MAX)
+
+
+def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """Real numbers as int8, as LiteRT's QUANTIZE gives them: divided in float32, halves away from zero, clamped."""
+    ratio = values.astype(np.float32) / np.float32(scale)
+    rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
+    rounded = np.where(np.abs(ratio) < 2**22, rounded, ratio)  # beyond, adding a half would itself round
+    return np.clip(rounded + zero_point, INT8_MIN, INT8_MAX).astype(np.int8)

@@ -1,0 +1,44 @@
+"""A plan becomes files: pure, sorted, without dates, the same bytes every time."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from ndtool.export.c import emit_code, emit_data, emit_header
+from ndtool.export.c.emission import Emission
+
+HEADER = "ndtool_kernels.h"
+
+
+def emit(e: Emission) -> Mapping[str, str]:
+    """Every file of the library by its name; of the kernels only those that are called."""
+    files = {
+        f"{e.name}.h": emit_header.header(e),
+        f"{e.name}.c": emit_code.code(e),
+        f"{e.name}_weights.h": emit_data.weights_header(e),
+        f"{e.name}_weights.c": emit_data.weights(e),
+        HEADER: kernel_source(HEADER),
+    }
+    if e.golden:
+        files[f"{e.name}_golden.c"] = emit_data.golden(e)
+    if e.pixels is not None:
+        files[f"{e.name}_pixels.c"] = emit_data.pixels(e)
+    for kernel in kernels(e):
+        files[f"{kernel}.c"] = kernel_source(f"{kernel}.c")
+    return dict(sorted(files.items()))
+
+
+def kernels(e: Emission) -> set[str]:
+    """The kernels that a library calls."""
+    used = {call.kernel for call in e.calls}
+    if any(port.is_float for port in e.inputs):
+        used.add("nd_quantize")
+    if any(port.is_float for port in e.outputs):
+        used.add("nd_dequantize")
+    return used
+
+
+@cache
+def kernel_source(file: str) -> str:
+    """A file of kernels/."""
+    return (resources.files("ndtool.export.c") / "kernels" / file).read_text(encoding="utf-8")

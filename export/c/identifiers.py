@@ -1,0 +1,48 @@
+"""Names from model files as C: identifiers that are valid, unique and no keywords, and comments that stay comments."""
+
+import re
+import unicodedata
+
+KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    # C++ and later C, so that the header can be included there
+    "alignas alignof and asm bool catch class constexpr delete explicit export false friend main mutable namespace new "
+    "not nullptr operator or private protected public static_assert template this throw true try typeid typename "
+    "typeof using virtual wchar_t xor".split()  # noqa: SIM905
+)
+LONGEST = 40  # characters: what NAME_layer_123_params adds still fits the 63 that C99 tells apart
+
+
+def c_identifier(name: str, fallback: str = "model") -> str:
+    """A lower-case C identifier that resembles `name`, e.g. "MobileNet v2 (0.35)" becomes mobilenet_v2_0_35.
+
+    It never begins with a digit, an underscore or nd_ (the kernels' prefix), and never is a keyword.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    identifier = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_")[:LONGEST].strip("_")
+    if not identifier:
+        return fallback
+    if identifier[0].isdigit() or identifier in KEYWORDS or identifier.startswith(("nd_", "ndtool_")):
+        return f"{fallback}_{identifier}"[:LONGEST].strip("_")
+    return identifier
+
+
+def unique(names: list[str]) -> list[str]:
+    """The names in their order, repeated ones numbered: a, a_2, a_3."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        candidate, count = name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def c_comment(text: str, longest: int = 100) -> str:
+    """Text that may stand in a C comment: printable ASCII, neither an end of comment, a trigraph nor a line splice."""
+    kept = re.sub(r"[^ -~]", "?", text).replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "?")
+    return kept if len(kept) <= longest else kept[: longest - 3] + "..."
