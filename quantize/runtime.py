@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ndtool.errors import NdtoolError
+from ndtool.quantize.quiet import quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,14 @@ class TFLiteModel:
         runtime = _runtime()
         resolver = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
         try:
-            self._interpreter = runtime.Interpreter(
-                **source,
-                num_threads=threads,
-                experimental_op_resolver_type=resolver,
-                experimental_preserve_all_tensors=keep_tensors,
-            )
-            self._interpreter.allocate_tensors()
+            with quiet():  # it announces its delegate
+                self._interpreter = runtime.Interpreter(
+                    **source,
+                    num_threads=threads,
+                    experimental_op_resolver_type=resolver,
+                    experimental_preserve_all_tensors=keep_tensors,
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             name = "the model" if isinstance(model, bytes) else model
             raise NdtoolError(f"{name}: LiteRT cannot run it: {str(error).splitlines()[0]}") from error
@@ -70,7 +72,8 @@ def _runtime() -> ModuleType:
         try:
             from tflite_runtime import interpreter
         except ImportError:
-            raise NdtoolError("no TFLite runtime is installed: pip install ai-edge-litert (or tflite-runtime)") from None
+            message = "no TFLite runtime is installed: pip install ai-edge-litert (or tflite-runtime)"
+            raise NdtoolError(message) from None
     return interpreter
 
 
