@@ -145,7 +145,7 @@ def _tensor(tensor: T, index: int) -> schema.TensorT:
 
 def _code(kind: str) -> schema.OperatorCodeT:
     code = getattr(schema.BuiltinOperator, kind)
-    return schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=5)
+    return schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=1)
 
 
 def _operator(op: O, kinds: list[str], tensors: list[T]) -> schema.OperatorT:
