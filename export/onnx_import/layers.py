@@ -36,33 +36,23 @@ def conv_transpose(op: Call) -> Value:
     x, weight, bias = op.tensor(0), op.required(1, "weight"), op.constant(2, "bias")
     axes, groups = spatial_axes(op, x), op.attribute("group", 1)
     win, extra = _transposed_window(op, weight.shape[2:], op.shape(x)[2:])
-    native = win.symmetric and all(e < max(s, d) for e, s, d in zip(extra, win.strides, win.dilations, strict=True))
     layer = (nn.ConvTranspose1d, nn.ConvTranspose2d)[axes - 1](
         weight.shape[0],
         weight.shape[1] * groups,
         win.kernel,
         stride=win.strides,
-        padding=win.begin if native else 0,
-        output_padding=extra if native else 0,
+        padding=win.begin if win.symmetric else 0,
+        output_padding=extra,
         dilation=win.dilations,
         groups=groups,
         bias=bias is not None,
         device="meta",
     )
     layer = _with_weights(layer, weight, bias)
-    if native:
+    if win.symmetric:
         return op.layer(layer, x)
     whole = op.layer(layer, x, part="whole")
-    return padded(op, whole, *_crop(win, extra))
-
-
-def _crop(win: Window, extra: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Padding (negative: crop) of an unpadded transposed convolution."""
-    if any(e > p for e, p in zip(extra, win.end, strict=True)):
-        # beyond the last window there is the bias only, which a pad with zeros would miss
-        raise UnsupportedError("its output_padding exceeds its padding and stride", "export it with a smaller one")
-    begin = tuple(-p for p in win.begin)
-    return begin, tuple(e - p for e, p in zip(extra, win.end, strict=True))
+    return padded(op, whole, tuple(-p for p in win.begin), tuple(-p for p in win.end))
 
 
 def _transposed_window(op: Call, kernel: tuple[int, ...], size: tuple[int, ...]) -> tuple[Window, tuple[int, ...]]:

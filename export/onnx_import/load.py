@@ -100,7 +100,8 @@ def _run_onnxruntime(graph: OnnxGraph, sample: torch.Tensor) -> list[np.ndarray]
         )
         return session.run(None, feed)
     except _ORT_ERRORS as error:
-        raise NdtoolError(f"{graph.path}: onnxruntime cannot run it with batch 1: {first_line(error)}") from error
+        reason = first_line(error).split(" : ", 3)[-1]  # after onnxruntime's name and codes
+        raise NdtoolError(f"{graph.path}: onnxruntime cannot run it with batch 1: {reason}") from error
 
 
 def _run(module: fx.GraphModule, sample: torch.Tensor) -> tuple[torch.Tensor, ...]:
