@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from ndtool.export.onnx_import.problems import UnsupportedError
 from ndtool.export.onnx_import.reader import OnnxNode, first_line
 
-LARGEST = 2**28  # elements of a tensor: keeps a hostile file from filling the memory
+LARGEST = 2**26  # elements of a tensor: keeps a hostile file from filling the memory
 
 # fmt: off
 FOLDABLE = frozenset((
