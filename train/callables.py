@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ def _load_module(name: str) -> ModuleType:
 
 @contextmanager
 def _importing_from(folder: Path, private: bool) -> Iterator[None]:
-    """Let modules in `folder` be imported; if `private`, they hide others of their name and are forgotten afterwards."""
+    """Let modules in `folder` be imported; if `private`, they hide others of their name, and are forgotten after."""
     siblings = _importable(folder) - sys.stdlib_module_names if private else set()
     hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in siblings}
     for name in hidden:
@@ -116,13 +117,14 @@ def _place(traceback: TracebackType | None) -> str:
     place = ""
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if "site-packages" not in file and not file.startswith((sys.prefix, sys.base_prefix, "<", str(_HERE))):
+        if "site-packages" not in file and not file.startswith((_LIBRARY, _HERE, "<")):
             place = f" ({Path(file).name}, line {traceback.tb_lineno})"
         traceback = traceback.tb_next
     return place
 
 
-_HERE = Path(__file__).parent
+_HERE = str(Path(__file__).parent)
+_LIBRARY = sysconfig.get_path("stdlib")
 
 
 def _is_dotted(module: str) -> bool:
@@ -131,5 +133,5 @@ def _is_dotted(module: str) -> bool:
 
 def _similar(name: str, names: Any) -> str:
     public = [other for other in names if not other.startswith("_")]
-    near = difflib.get_close_matches(name, public, n=3)
-    return f": did you mean {' or '.join(near)}?" if near else ": name a function or class that it defines"
+    near = difflib.get_close_matches(name, public, n=1)
+    return f": did you mean {near[0]}?" if near else ": name a function or class that it defines"

@@ -19,8 +19,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_npz(path: Path) -> Source:
+def read_npz(path: Path, labelled: bool = True) -> Source:
     """x_train, x_test and, for classification, y_train, y_test; x_validation (or x_val) and `classes` may be there too.
+    `labelled` False leaves every y unread.
 
     Raises: NdtoolError where an array is missing, misshapen or holds Python objects.
     """
@@ -29,7 +30,7 @@ def read_npz(path: Path) -> Source:
     for part, spellings in PARTS.items():
         found = next((name for name in spellings if f"x_{name}" in arrays), None)
         if found is not None:
-            parts[part] = arrays[f"x_{found}"], arrays.get(f"y_{found}")
+            parts[part] = arrays[f"x_{found}"], arrays.get(f"y_{found}") if labelled else None
     if "train" not in parts:
         raise NdtoolError(f"{path.name}: there is no x_train: save x_train, y_train, x_test and y_test")
     names = arrays.get("classes")
@@ -38,9 +39,9 @@ def read_npz(path: Path) -> Source:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise NdtoolError(f"{path}: not readable as .npz of plain arrays: {_first_line(error)}") from error
 
 
@@ -49,7 +50,9 @@ def from_arrays(name: str, parts: Mapping[str, tuple[Any, Any]], classes: tuple[
     labelled = {part: y for part, (_, y) in parts.items() if y is not None}
     if labelled and len(labelled) < len(parts):
         without = next(part for part in parts if part not in labelled)
-        raise NdtoolError(f"{name}: there is no y for the {without} part: give y for every part, or for none")
+        raise NdtoolError(
+            f"{name}: there is no y for the {without} part: give y for every part, or set the task to reconstruction"
+        )
     samples = {part: as_samples(x, f"x_{part} of {name}") for part, (x, _) in parts.items()}
     labels, names = _as_labels(labelled, name, classes)
     for part, x in samples.items():
@@ -75,7 +78,7 @@ def as_samples(x: Any, what: str) -> Tensor:
     if array.ndim < 2:
         raise NdtoolError(f"{what}: its shape is {array.shape}: give (samples, ...)")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
-        return torch.from_numpy(np.ascontiguousarray(_channels_first(array)))
+        return torch.from_numpy(np.require(_channels_first(array), requirements=["C", "W"]))
     floats = array.astype(np.float32)
     if not np.isfinite(floats).all():
         raise NdtoolError(f"{what}: there are values that are not finite: remove the samples that hold them")

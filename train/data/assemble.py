@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ndtool.errors import NdtoolError
 from ndtool.train.data.dataset import CLASSIFICATION, RECONSTRUCTION, Data, Normalisation, OnDemand, Split
-from ndtool.train.data.images import PixelShape, pixels_of, shape_of
+from ndtool.train.data.images import IN_MEMORY, PixelShape, pixels_of, shape_of
+from ndtool.train.data.resize import fitted
 from ndtool.train.data.source import Source
 from ndtool.train.data.split import hold_out
 
@@ -106,7 +107,7 @@ def _decoded(source: Source, input_shape: tuple[int, ...] | None, progress: Call
         else:
             pixel_shape = pixel_shape or shape_of(samples, input_shape)
             progress(f"{source.name}: {name} part, {len(samples)} images, decoded unless they are in the cache")
-            x = pixels_of(samples, pixel_shape)
+            x = pixels_of(samples, pixel_shape, IN_MEMORY)
         parts[name] = Split(x=x, y=part.labels)
         reference = parts["train"]
         if _sample_shape(parts[name]) != _sample_shape(reference) or _dtype(parts[name]) != _dtype(reference):
@@ -118,7 +119,7 @@ def _decoded(source: Source, input_shape: tuple[int, ...] | None, progress: Call
 
 
 def _reshaped(x: Tensor | OnDemand, wanted: tuple[int, ...] | None, name: str) -> Tensor | OnDemand:
-    """Samples in the wanted shape, where that is only a matter of an axis of channels, left out or last."""
+    """Samples in the wanted shape: pixels are resized, of others an axis of channels may be left out or come last."""
     found = _sample_shape(Split(x=x))
     if wanted is None or found == wanted:
         return x
@@ -127,14 +128,8 @@ def _reshaped(x: Tensor | OnDemand, wanted: tuple[int, ...] | None, name: str) -
             return x[:, None]
         if len(found) == 3 and (found[2], found[0], found[1]) == wanted:
             return x.permute(0, 3, 1, 2).contiguous()
-        if x.dtype == torch.uint8 and len(wanted) == 3 and found[0] == wanted[0]:
-            size = wanted[1:]
-            raise NdtoolError(
-                f"{name}: the images are {found[2]}x{found[1]} and the input is {size[1]}x{size[0]}: resize them, or "
-                f"give the input shape {_text(found)}"
-            )
-        if x.dtype == torch.uint8 and len(wanted) == 3 and (found[0], wanted[0]) == (1, 3):
-            raise NdtoolError(f"{name}: the images have one channel where three are expected: give the input 1 channel")
+        if x.dtype == torch.uint8 and len(wanted) == 3:
+            return fitted(x, wanted, name)
     raise NdtoolError(f"{name}: samples have the shape {_text(found)} and the input {_text(wanted)}: make them alike")
 
 

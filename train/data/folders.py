@@ -52,9 +52,10 @@ class ImageFiles:
         return digest.hexdigest()
 
 
-def read_folder(folder: Path, name: str | None = None) -> Source:
+def read_folder(folder: Path, name: str | None = None, labelled: bool = True) -> Source:
     """The parts of a folder of class folders; classes are in the order of their sorted names.
 
+    `labelled` False takes the images of any folders, without classes.
     Raises: NdtoolError where there are no images, a class has none, or the parts differ in their classes.
     """
     root = _data_root(folder)
@@ -64,9 +65,11 @@ def read_folder(folder: Path, name: str | None = None) -> Source:
         if found:
             raise NdtoolError(f"{name}: there is {_children(root)[0].name}/ but no train/: add the training images")
         found = {"train": root}
+    if not labelled:
+        return Source(name=name, parts={part: _read_images(root, path, name) for part, path in found.items()})
     classes = tuple(path.name for path in _children(found["train"]))
     if not classes:
-        raise NdtoolError(f"{name}: there are no images in class folders, such as train/cat/1.jpg: see `--help`")
+        raise NdtoolError(f"{name}: there are no images in class folders, such as train/cat/1.jpg")
     parts = {part: _read_part(root, path, classes, f"{name}: {part}") for part, path in found.items()}
     return Source(name=name, parts=parts, classes=classes)
 
@@ -110,6 +113,13 @@ def _read_part(root: Path, folder: Path, classes: tuple[str, ...], what: str) ->
         files += images
         labels += [label] * len(images)
     return Part(samples=ImageFiles(root, files), labels=torch.tensor(labels, dtype=torch.int64))
+
+
+def _read_images(root: Path, folder: Path, name: str) -> Part:
+    images = sorted(_images(root, folder), key=lambda file: file.path)
+    if not images:
+        raise NdtoolError(f"{name}: there are no images in {folder.name}/: add some")
+    return Part(samples=ImageFiles(root, images), labels=None)
 
 
 def _images(root: Path, folder: Path) -> list[_File]:

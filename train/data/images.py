@@ -62,7 +62,7 @@ def channels_of(image: Image.Image) -> int:
     return 1 if image.mode in _GREY else 3
 
 
-def pixels_of(images: Images, shape: PixelShape, limit: int = IN_MEMORY) -> Tensor | OnDemand:
+def pixels_of(images: Images, shape: PixelShape, limit: int) -> Tensor | OnDemand:
     """All pictures as uint8 (N, C, H, W): in memory and kept in the cache up to `limit` bytes, else read on demand.
 
     Raises: NdtoolError naming the first picture that is corrupt or of the wrong shape.

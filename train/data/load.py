@@ -10,7 +10,7 @@ from ndtool.train.callables import is_callable_spec
 from ndtool.train.data.archives import is_archive, unpacked
 from ndtool.train.data.arrays import read_npz
 from ndtool.train.data.assemble import assemble
-from ndtool.train.data.dataset import TASKS, Data, Normalisation
+from ndtool.train.data.dataset import RECONSTRUCTION, TASKS, Data, Normalisation
 from ndtool.train.data.digits import read_digits
 from ndtool.train.data.folders import read_folder
 from ndtool.train.data.source import Source
@@ -46,7 +46,7 @@ def load_data(
         raise NdtoolError(f"no task is called {task!r}: choose from {', '.join(TASKS)}")
     if not 0 < validation < 1:
         raise NdtoolError(f"the validation part is {validation}: give a part of the training data between 0 and 1")
-    source = read_source(spec, progress or _silent)
+    source = read_source(spec, progress or _silent, labelled=task != RECONSTRUCTION)
     return assemble(
         source,
         input_shape=input_shape,
@@ -58,31 +58,31 @@ def load_data(
     )
 
 
-def read_source(spec: str, progress: Callable[[str], None]) -> Source:
-    """The parts that `spec` names, as they are found."""
+def read_source(spec: str, progress: Callable[[str], None], labelled: bool = True) -> Source:
+    """The parts that `spec` names, as they are found; `labelled` False where classes do not matter."""
     path = Path(spec).expanduser()
     if path.is_dir():
-        return read_folder(path)
+        return read_folder(path, labelled=labelled)
     if path.is_file():
-        return _read_file(path, progress)
+        return _read_file(path, progress, labelled)
     if spec == "digits":
         return read_digits()
     if name := torchvision_name(spec):
         progress(f"opening {name}, downloaded into the cache if it is not there")
         return read_torchvision(name)
     if is_callable_spec(spec):
-        return read_user(spec)
+        return read_user(spec, labelled)
     near = difflib.get_close_matches(spec, DATASETS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "give a name (`ndtool list data`), a folder, an archive or an .npz"
     raise NdtoolError(f"there are no data {spec!r}: {hint}")
 
 
-def _read_file(path: Path, progress: Callable[[str], None]) -> Source:
+def _read_file(path: Path, progress: Callable[[str], None], labelled: bool) -> Source:
     if is_archive(path):
         progress(f"opening {path.name}, unpacked into the cache if it is new")
-        return read_folder(unpacked(path), name=path.name.split(".")[0])
+        return read_folder(unpacked(path), name=path.name.split(".")[0], labelled=labelled)
     if path.suffix.lower() == ".npz":
-        return read_npz(path)
+        return read_npz(path, labelled)
     known = ".npz, .zip, .tar, .tar.gz or .tar.xz, or a function as file.py:name"
     raise NdtoolError(f"{path}: data are not read from such a file: give a folder, {known}")
 

@@ -1,6 +1,8 @@
 """Data that a user's function returns: torch Datasets or arrays."""
 
+import math
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +23,11 @@ from ndtool.train.data.source import Part, Source
 _PROBES = 16  # samples read twice to see whether a data set is random
 
 
-def read_user(spec: str) -> Source:
+def read_user(spec: str, labelled: bool = True) -> Source:
     """Call the function; it returns (train, test) or (train, validation, test).
 
     Each is a Dataset of (sample, class number), an (x, y) pair of arrays, or x alone for reconstruction.
+    `labelled` False leaves the class numbers out.
     Raises: NdtoolError where it fails or returns anything else.
     """
     name = spec.rpartition(":")[2]
@@ -36,50 +39,62 @@ def read_user(spec: str) -> Source:
             raise NdtoolError(f"{spec} returned {_kind(returned)}: return (train, test) or (train, validation, test)")
         names = ("train", "test") if len(returned) == 2 else ("train", "validation", "test")
         parts = dict(zip(names, returned, strict=True))
-        if all(isinstance(part, Dataset) for part in parts.values()):
-            return _from_datasets(spec, name, parts)
-    if any(isinstance(part, Dataset) for part in parts.values()):
+        if all(_is_dataset(part) for part in parts.values()):
+            return _from_datasets(spec, name, parts, labelled)
+    if any(_is_dataset(part) for part in parts.values()):
         raise NdtoolError(f"{spec} returned Datasets beside arrays: return all parts alike")
-    return from_arrays(name, {part: _pair(spec, value) for part, value in parts.items()})
+    return from_arrays(name, {part: _pair(spec, value, labelled) for part, value in parts.items()})
 
 
-def _pair(spec: str, value: Any) -> tuple[Any, Any]:
+def _is_dataset(value: Any) -> bool:
+    plain = isinstance(value, tuple | list | dict | str | np.ndarray | Tensor)
+    return isinstance(value, Dataset) or (hasattr(value, "__getitem__") and not plain)
+
+
+def _pair(spec: str, value: Any, labelled: bool) -> tuple[Any, Any]:
     if isinstance(value, tuple | list) and len(value) == 2:
-        return value[0], value[1]
+        return value[0], value[1] if labelled else None
     if isinstance(value, np.ndarray | Tensor):
         return value, None
     raise NdtoolError(f"{spec} returned {_kind(value)} as a part: give a Dataset, (x, y) arrays, or x alone")
 
 
-def _from_datasets(spec: str, name: str, datasets: dict[str, Any]) -> Source:
+def _from_datasets(spec: str, name: str, datasets: dict[str, Any], labelled: bool) -> Source:
     for part, dataset in datasets.items():
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise NdtoolError(f"{spec}: the {part} part has no length: return Datasets with __len__ and __getitem__")
         if not len(dataset):
             raise NdtoolError(f"{spec}: the {part} part is empty: give at least one sample")
     classes = tuple(str(value) for value in getattr(datasets["train"], "classes", ()))
-    if all(isinstance(_sample(dataset[0]), Image.Image) for dataset in datasets.values()):
-        return _from_pictures(name, datasets, classes)
     random_parts = [part for part, dataset in datasets.items() if _is_random(dataset)]
+    if not random_parts and all(isinstance(_sample(dataset[0]), Image.Image) for dataset in datasets.values()):
+        return _from_pictures(name, datasets, classes, labelled)
     parts: dict[str, tuple[Any, Any]] = {}
     on_demand: dict[str, OnDemand] = {}
     for part, dataset in datasets.items():
         small = len(dataset) * as_tensor(_sample(dataset[0])).nbytes <= IN_MEMORY
         if part in random_parts or not small:
             on_demand[part] = UserSamples(dataset, spec)
-        parts[part] = _read_all(dataset, spec, keep=part not in on_demand)
+        parts[part] = _read_all(dataset, spec, keep=part not in on_demand, labelled=labelled)
     source = from_arrays(name, parts, classes or None)
     replaced = {
         part: Part(samples=on_demand.get(part, held.samples), labels=held.labels) for part, held in source.parts.items()
     }
-    notes = tuple(
-        f"the {part} part differs each time it is read: it is read again every epoch" for part in random_parts
+    notes = tuple(f"{name}: the {part} part differs each time it is read, so nothing is added" for part in random_parts)
+    return Source(
+        name=name,
+        parts=replaced,
+        classes=source.classes,
+        augment="none" if random_parts else None,
+        notes=notes,
     )
-    return Source(name=name, parts=replaced, classes=source.classes, notes=notes)
 
 
-def _from_pictures(name: str, datasets: dict[str, Any], classes: tuple[str, ...]) -> Source:
-    parts = {part: (np.zeros((len(dataset), 1)), _labels(dataset)) for part, dataset in datasets.items()}
+def _from_pictures(name: str, datasets: dict[str, Any], classes: tuple[str, ...], labelled: bool) -> Source:
+    parts = {
+        part: (np.zeros((len(dataset), 1)), _labels(dataset) if labelled else None)
+        for part, dataset in datasets.items()
+    }
     source = from_arrays(name, parts, classes or None)  # checks the labels; the pictures are decoded later
     pictures = {part: UserPictures(dataset, f"{name} {part}") for part, dataset in datasets.items()}
     return Source(
@@ -91,7 +106,7 @@ def _from_pictures(name: str, datasets: dict[str, Any], classes: tuple[str, ...]
 
 def as_tensor(sample: Any) -> Tensor:
     """One sample as a tensor: pixels (C, H, W) uint8, or float32."""
-    return as_samples(torch.as_tensor(np.asarray(sample))[None], "a sample")[0]
+    return as_samples(np.asarray(sample)[None], "a sample")[0]
 
 
 class UserPictures:
@@ -99,6 +114,7 @@ class UserPictures:
 
     def __init__(self, dataset: Any, title: str):
         self._dataset, self._title = dataset, title
+        self._lock = threading.Lock()  # a user's data set need not expect threads
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -109,7 +125,10 @@ class UserPictures:
 
     def open(self, index: int) -> Image.Image:
         """The picture at a number."""
-        return _sample(self._dataset[index])
+        with self._lock, users_code(self.name(index)):
+            image = _sample(self._dataset[index])
+            image.load()
+        return image
 
     def fingerprint(self) -> str | None:
         """None: nothing tells whether the user's pictures have changed."""
@@ -160,10 +179,11 @@ def _is_random(dataset: Any) -> bool:
     return False
 
 
-def _read_all(dataset: Any, spec: str, keep: bool) -> tuple[Any, Any]:
+def _read_all(dataset: Any, spec: str, keep: bool, labelled: bool) -> tuple[Any, Any]:
     """(x, y) of a data set; where x is not to be kept, a placeholder of its length."""
-    if not keep and (labels := _given_labels(dataset)) is not None:
-        return np.zeros((len(dataset), 1)), labels
+    placeholder = np.zeros((len(dataset), 1))
+    if not keep and not (labelled and _given_labels(dataset) is None):
+        return placeholder, _given_labels(dataset) if labelled else None
     samples, labels = [], []
     for index in range(len(dataset)):
         item = dataset[index]
@@ -174,7 +194,7 @@ def _read_all(dataset: Any, spec: str, keep: bool) -> tuple[Any, Any]:
     if len(shapes) > 1:
         one, other = sorted(shapes)[:2]
         raise NdtoolError(f"{spec}: samples have different shapes, {one} and {other}: make them alike")
-    return torch.stack(samples) if keep else np.zeros((len(dataset), 1)), _all_or_none(labels)
+    return torch.stack(samples) if keep else placeholder, _all_or_none(labels) if labelled else None
 
 
 def _labels(dataset: Any) -> Any:
@@ -200,7 +220,9 @@ def _label(item: Any) -> Any:
     if not isinstance(item, tuple | list) or len(item) < 2:
         return None
     label = item[1]
-    return label.item() if isinstance(label, Tensor | np.ndarray) and label.size == 1 else label
+    if isinstance(label, Tensor | np.ndarray):
+        return label.item() if math.prod(label.shape) == 1 else None
+    return label
 
 
 def _kind(value: Any) -> str:

@@ -120,6 +120,7 @@ def initialise(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
+                # A layer without bias is followed by BatchNorm and, mostly, ReLU; one with a bias stands alone.
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu" if module.bias is None else "linear")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
