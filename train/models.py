@@ -134,28 +134,27 @@ def _call(function: Callable[..., Any], spec: ModelSpec) -> Any:
         "in_channels": spec.input_shape[0],
     }
     known = _arguments_of(function)
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        _check_arguments(spec, {name: known[name] for name in known if name not in offered} | known)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if not takes_any:
+        _check_arguments(spec, known)
     chosen = {name: value for name, value in offered.items() if name in known} | dict(spec.arguments)
-    needed = [
-        name
-        for name, parameter in known.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        and name not in chosen
-    ]
+    needed = [name for name, parameter in known.items() if _is_needed(parameter) and name not in chosen]
     if needed:
         raise NdtoolError(f"{spec.name} needs {' and '.join(needed)}: give it as an argument of the model")
-    if (
-        any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-        and not {"classes", "num_classes"} & chosen.keys()
-    ):
+    if takes_any and not {"classes", "num_classes"} & chosen.keys():
         try:
             return function(**chosen, num_classes=spec.classes)  # as torchvision's models take it
         except TypeError as error:
             if "num_classes" not in str(error):
                 raise
     return function(**chosen)
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
 
 
 def _arguments_of(function: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> dict[str, inspect.Parameter]:

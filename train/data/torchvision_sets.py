@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -114,7 +115,8 @@ def _open(name: str, class_name: str, options: dict[str, Any]) -> Any:
     root.mkdir(parents=True, exist_ok=True)
     said = io.StringIO()  # torchvision prints; a library of ours does not
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the age of the published files
             return getattr(torchvision.datasets, class_name)(root=str(root), download=True, **options)
     except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
