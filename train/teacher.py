@@ -111,11 +111,11 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
     """Build the teacher: the student with `expand` times as many hidden channels.
 
     Input channels and outputs keep their number, and so do channels that are tied to them (by a residual connection
-    from the input, for instance). Each student channel becomes a block of `expand` neighbouring channels, of which it is the
-    first, in every tensor of the network; where an operator leaves the teacher's channels in another order (flatten,
-    channel shuffle, depthwise multiplier), they are reordered. Depthwise convolutions stay depthwise, grouped ones keep
-    the number of groups. Widened layers are initialised as PyTorch does (Kaiming-uniform, as in NetAug), all else keeps
-    the student's values; see `embed`. The teacher is in the student's mode, on its device.
+    from the input, for instance). Each student channel becomes a block of `expand` neighbouring channels, of which it
+    is the first, in every tensor of the network; where an operator leaves the teacher's channels in another order
+    (flatten, channel shuffle, depthwise multiplier), they are reordered. Depthwise convolutions stay depthwise, grouped
+    ones keep the number of groups. Widened layers are initialised as PyTorch does (Kaiming-uniform, as in NetAug), all
+    else keeps the student's values; see `embed`. The teacher is in the student's mode, on its device.
 
     Args:
         student: a module that torch.fx can trace, taking one tensor with the batch in the first axis.
@@ -139,8 +139,8 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
     solver = solve(traced)
     if expand > 1 and not any((solver.groups.widths(axis.ids, 2) > 1).any() for axis in _all_axes(solver)):
         raise NdtoolError(
-            f"{type(student).__name__} has no hidden channels that can be widened, only inputs, outputs and what is tied "
-            "to them: train it with the method vanilla"
+            f"{type(student).__name__} has no hidden channels that can be widened, only inputs, outputs and what "
+            "is tied to them: train it with the method vanilla"
         )
     teacher = rewrite(traced, solver, expand, example.device)
     sharing = _sharing(solver, names, {name for name, _ in student.named_parameters()}, expand)

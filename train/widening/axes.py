@@ -204,9 +204,10 @@ def rewrite_expand(w: Rewriter, node: fx.Node) -> fx.Node:
 def solve_cat(s: Solver, node: fx.Node) -> Layout:
     """Channels are stacked: along the axis the inputs' layouts follow each other, the other axes are tied."""
     tensors = argument(node, 0, "tensors")
-    if not isinstance(tensors, (list, tuple)):
+    pieces = s.layouts.get(tensors) if isinstance(tensors, fx.Node) else [s.layout(tensor) for tensor in tensors]
+    if not isinstance(pieces, list):
         raise RefusedError("needs a list of tensors")
-    layouts = [s.layout(tensor) for tensor in tensors]
+    layouts: list[Layout] = pieces
     dim = _dim(s, node, 1, len(layouts[0]), name="axis" if "axis" in node.kwargs else "dim")
     if s.batch_axis(node) == dim:
         raise RefusedError("joins batches: concatenate along another axis")

@@ -55,7 +55,13 @@ class Solver:
         return isinstance(self.values[node][0], Tensor)
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """The student's shape, with the first probe's batch size."""
+        """The student's shape, with the first probe's batch size.
+
+        Raises:
+            RefusedError: the node gives several tensors.
+        """
+        if not self.is_tensor(node):
+            raise RefusedError("gives several tensors: use the variant that gives one")
         return tuple(self.values[node][0].shape)
 
     def batch_axis(self, node: fx.Node) -> int | None:

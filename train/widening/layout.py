@@ -146,7 +146,7 @@ def reshape_ids(groups: Groups, layout: Layout, part: Part, after: Sequence[int]
 
 
 def block_keys(widths: Sequence[Ids], base: int) -> Ids:
-    """Sort keys of the elements of a tensor of blocks, row by row: the student's element, then the place in its block."""
+    """Sort keys of the elements of a tensor of blocks, row by row: student's element, then place in its block."""
     owner, place = fixed(1), fixed(1)
     for width in widths:
         offset = np.arange(width.sum()) - np.repeat(starts(width), width)

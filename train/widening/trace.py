@@ -87,4 +87,5 @@ def trace(student: nn.Module, example: Tensor) -> Traced:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first sentence of its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
