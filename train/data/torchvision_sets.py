@@ -119,7 +119,7 @@ def _open(name: str, class_name: str, options: dict[str, Any]) -> Any:
             warnings.simplefilter("ignore")  # about the age of the published files
             return getattr(torchvision.datasets, class_name)(root=str(root), download=True, **options)
     except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".: ")
         raise NdtoolError(
             f"{name} could not be downloaded ({reason}): connect to the network, or give a folder or archive of images"
         ) from error
