@@ -237,3 +237,89 @@ def _last_run() -> "RunFolder":
         raise NdtoolError("there is no last run: name a run folder, or train one with ndtool train MODEL --data DATA")
     note(f"using the last run: {run.path}")
     return run
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What export and eval take besides SOURCE: data, weights, normalisation, and how a MODEL is built."""
+    for option in (
+        click.option("--weights", type=click.Path(path_type=Path), help="Weights of a MODEL: .pt or .safetensors, tensors only."),
+        click.option("--mean", metavar="M,M,M", help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]"),
+        click.option("--std", metavar="S,S,S", help="Per channel, with --mean."),
+        click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data]"),
+        click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
+        model_options,
+        data_option(),
+    ):
+        function = option(function)
+    return function
+
+
+def _open(source: str | None, *, input_shape: str | None, mean: str | None, std: str | None, **how: Any) -> Any:
+    """The source and data of export and eval; without a name, the last run."""
+    from ndtool.console import note
+    from ndtool.export.source import open_with_data
+    from ndtool.train.setup import parse_normalisation, parse_shape
+
+    return open_with_data(
+        _last_run() if source is None else source,
+        input_shape=parse_shape(input_shape) if input_shape else None,
+        normalisation=parse_normalisation(mean, std),
+        progress=note,
+        **how,
+    )
+
+
+@cli.command(short_help="Convert to ONNX, TFLite, int8 and C, each step verified.")
+@click.argument("source", required=False)
+@click.option("--int8", is_flag=True, help="Quantise to full int8: int8 in, int8 out, weights per channel.")
+@click.option("--c", "c", is_flag=True, help="Compile the int8 model to a C library.")
+@click.option("--c-name", help="Prefix of its C symbols.  [default: of the folder]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the run, or NAME-export]")
+@source_options
+@json_option
+def export(source: str | None, int8: bool, c: bool, c_name: str | None, out: Path | None, limit: int | None, as_json: bool, **how: Any) -> int:
+    """Export SOURCE: a run (default: the last one), a .onnx, .tflite or .keras file, a SavedModel, or a MODEL.
+
+    Every step is compared with the one before: on the test data where there are data, else on random inputs.
+    int8 needs data for calibration: a run has its own, for anything else give --data.
+
+    \b
+    ndtool export --int8 --c
+    ndtool export net.py:Net --weights net.pt --data images/ --int8
+    ndtool export model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --int8 --c
+    ndtool export model.int8.tflite --c --out c/
+    """
+    from ndtool import report
+    from ndtool.console import counted_progress
+    from ndtool.export.pipeline import export_model
+    from ndtool.train.run import Artifacts
+
+    opened, data = _open(source, **how)
+    folder = opened.run or Artifacts((out or Path(f"{Path(opened.name).stem}-export")).absolute())
+    if opened.run and out:
+        folder = Artifacts(out.absolute())
+    with counted_progress() as progress:
+        result = export_model(opened, out=folder, data=data, int8=int8, c=c, c_name=c_name or _c_name(opened), limit=limit, progress=progress)
+    echo_json(report.export_json(result)) if as_json else report.export_tables(result, folder.path)
+    return 0
+
+
+def _c_name(source: Any) -> str:
+    return Path(source.name).name.split(".")[0]
+
+
+@cli.command("list", short_help="What there is: models, data, targets, methods, ops.")
+@click.argument("what", type=click.Choice(["models", "data", "targets", "methods", "ops"]))
+@json_option
+def list_(what: str, as_json: bool) -> int:
+    """List models, data, targets, methods, or the operators of the C compiler."""
+    from ndtool import report
+
+    headings, rows = report.inventory(what)
+    if as_json:
+        echo_json([dict(zip(headings, row, strict=True)) for row in rows])
+    else:
+        from ndtool.console import table
+
+        table(what, headings, rows, left=len(headings))
+    return 0

@@ -1,10 +1,11 @@
 """How ndtool talks to people: tables, notes and progress. Tables go to stdout, everything else to stderr."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ndtool.train.evaluation import Score
     from ndtool.train.metrics import Progress
 
+SECONDS_PER_LINE = 30  # of training, where there is no terminal
 PLAIN_WIDTH = 120  # columns of a table that goes to a file or a CI log
 
 
@@ -50,7 +52,7 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
 def training_progress() -> "Iterator[Callable[[Progress], None]]":
     """A progress bar on a terminal, a plain line per epoch elsewhere."""
     if not sys.stderr.isatty():
-        yield _line_per_epoch
+        yield _PlainLines()
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -99,6 +101,41 @@ def score(value: "Score | None") -> str:
     return f"{100 * value.accuracy:.2f} %" if value.accuracy is not None else f"error {value.mse:.5f}"
 
 
-def _line_per_epoch(progress: "Progress") -> None:
-    if progress.step == progress.steps:
-        note(f"epoch {progress.epoch}/{progress.epochs}: {summary(progress)}")
+class _PlainLines:
+    """A line at the end of each epoch, and in long ones now and then."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, progress: "Progress") -> None:
+        if progress.step < progress.steps and time.monotonic() - self._last < SECONDS_PER_LINE:
+            return
+        self._last = time.monotonic()
+        within = "" if progress.step == progress.steps else f" step {progress.step}/{progress.steps}"
+        note(f"epoch {progress.epoch}/{progress.epochs}{within}: {summary(progress)}")
+
+
+@contextmanager
+def counted_progress() -> "Iterator[Callable[[str, int, int], None]]":
+    """For work that reports (what, done, total): a bar on a terminal, a line per kind of work elsewhere."""
+    if not sys.stderr.isatty():
+        begun: set[str] = set()
+
+        def line(what: str, done: int, total: int) -> None:
+            if what not in begun:
+                begun.add(what)
+                note(f"{what} ({total})" if total else what)
+
+        yield line
+        return
+    from rich.progress import Progress as Bars
+
+    with Bars(console=console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done)
+
+        yield show
