@@ -38,7 +38,7 @@ def _finished(op: Op, values: np.ndarray) -> np.ndarray:
 def _binary(op: Op, context: Context, kernel: str, *parameters: Argument) -> Call:
     first, second = _inputs(op)
     output = op.outputs[0]
-    in_place = {tensor for tensor in (first, second) if tensor.data is None and tensor.shape == output.shape}
+    in_place = dict.fromkeys(t for t in (first, second) if t.data is None and t.bytes == output.bytes)
     return Call(
         op=op,
         kernel=kernel,

@@ -24,12 +24,15 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes"
 
 # The schema's options of each operator; operators that are not here have none.
 OPTIONS = {
+    "ABS": "AbsOptions",
     "ADD": "AddOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
     "DEQUANTIZE": "DequantizeOptions",
+    "EXP": "ExpOptions",
     "EXPAND_DIMS": "ExpandDimsOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "GELU": "GeluOptions",
@@ -40,6 +43,7 @@ OPTIONS = {
     "MEAN": "ReducerOptions",
     "MINIMUM": "MaximumMinimumOptions",
     "MUL": "MulOptions",
+    "PACK": "PackOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
     "QUANTIZE": "QuantizeOptions",
@@ -47,11 +51,14 @@ OPTIONS = {
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
     "SLICE": "SliceOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SPACE_TO_DEPTH": "SpaceToDepthOptions",
     "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
     "SQUEEZE": "SqueezeOptions",
     "STRIDED_SLICE": "StridedSliceOptions",
     "SUB": "SubOptions",
     "TRANSPOSE": "TransposeOptions",
+    "UNPACK": "UnpackOptions",
 }
 
 
@@ -231,7 +238,7 @@ def call(loaded: ctypes.CDLL, library: CLibrary, inputs: Sequence[np.ndarray]) -
     skip = 4 + (-(start + 4)) % 4  # 16-byte aligned
     arena = ctypes.c_void_p(room.ctypes.data + 4 * skip)
     for index, (port, value) in enumerate(zip(library.inputs, inputs, strict=True)):
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")
         assert value.shape == port.shape, (value.shape, port.shape)
         if port.is_float:
             entry = loaded[_symbol(library, "quantize_input", index, len(inputs))]
@@ -281,4 +288,4 @@ def check_kernel(content: bytes | Path, *inputs: np.ndarray) -> None:
 
 def random_int8(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
     """Any int8, the extremes included."""
-    return rng.integers(-128, 128, size=tuple(shape), dtype=np.int8)
+    return np.asarray(rng.integers(-128, 128, size=tuple(shape), dtype=np.int8))
