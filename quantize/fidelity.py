@@ -11,7 +11,7 @@ import numpy as np
 
 from ndtool.errors import NdtoolError
 from ndtool.quantize.ranges import Progress, check_samples
-from ndtool.quantize.runtime import TFLiteModel
+from ndtool.quantize.runtime import TFLiteModel, to_tensor
 from ndtool.quantize.tflite import (
     is_constant,
     kind_of,
@@ -69,7 +69,7 @@ def per_layer(
     for done, sample in enumerate(samples, start=1):
         x = np.ascontiguousarray(sample[None], dtype=np.float32)
         exact.run(x)
-        whole.run(_convert(x, whole.inputs[0].dtype, (whole.inputs[0].scale, whole.inputs[0].zero_point)))
+        whole.run(to_tensor(x, whole.inputs[0]))
         for layer in layers:
             layer.compare(exact, whole, names)
         if progress is not None:
@@ -92,7 +92,7 @@ class _Layer:
         """Add one sample, after both models ran on it."""
         x = exact.tensor(names[name_of(self._output)]).astype(np.float64)
         ends = zip(self._alone.inputs, self._sources, strict=True)
-        inputs = [_convert(exact.tensor(names[name]), info.dtype, (info.scale, info.zero_point)) for info, name in ends]
+        inputs = [to_tensor(exact.tensor(names[name]), info) for info, name in ends]
         local = self._alone.run(*inputs)[0]
         self._signal += float(np.square(x).sum())
         self._noise += float(np.square(x - self._real(whole.tensor(self._index))).sum())
@@ -155,15 +155,6 @@ def _single(model: Any, op: Any) -> bytes:
     part.subgraphs, part.operatorCodes = [graph], [entry]
     part.signatureDefs = part.metadata = part.metadataBuffer = None
     return write_model(part)
-
-
-def _convert(values: np.ndarray, dtype: np.dtype[Any], parameters: tuple[float, int]) -> np.ndarray:
-    """Real values as a tensor of `dtype`, rounded to nearest and clipped where it is an integer."""
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    scale, zero_point = parameters
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -65,6 +65,23 @@ class TFLiteModel:
         return tuple(_info(detail) for detail in self._interpreter.get_tensor_details() if detail["name"])
 
 
+def to_tensor(values: np.ndarray, info: TensorInfo) -> np.ndarray:
+    """Real values as a tensor's own type; integers are rounded half away from zero, as by LiteRT, and clipped."""
+    if info.dtype.kind == "f" or not info.scale:
+        return np.ascontiguousarray(values, dtype=info.dtype)
+    steps = values.astype(np.float32) / np.float32(info.scale)
+    limits = np.iinfo(info.dtype)
+    rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps)) + info.zero_point
+    return np.clip(rounded, limits.min, limits.max).astype(info.dtype)
+
+
+def to_real(values: np.ndarray, info: TensorInfo) -> np.ndarray:
+    """A tensor's values as float32: real = scale * (q - zero point) where it is quantised."""
+    if values.dtype.kind == "f" or not info.scale:
+        return values.astype(np.float32)
+    return (values.astype(np.float32) - np.float32(info.zero_point)) * np.float32(info.scale)
+
+
 def _runtime() -> ModuleType:
     try:
         from ai_edge_litert import interpreter

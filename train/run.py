@@ -38,6 +38,11 @@ class Artifacts:
         return self.path / "model.int8.tflite"
 
     @property
+    def export_record(self) -> Path:
+        """Where the exported files come from, and how each compares with the one before (JSON)."""
+        return self.path / "export.json"
+
+    @property
     def c(self) -> Path:
         """The folder of the C library."""
         return self.path / "c"
@@ -53,8 +58,12 @@ class Artifacts:
 
     def made(self) -> list[Path]:
         """Every file and folder of the layout that is there."""
-        known = [self.onnx, self.tflite_fp32, self.tflite_int8, self.c, self.report, *self.path.glob("bench.*.json")]
-        return [path for path in known if path.exists()]
+        return [path for path in (*self.exported, self.report, *self.path.glob("bench.*.json")) if path.exists()]
+
+    @property
+    def exported(self) -> tuple[Path, ...]:
+        """What one export makes, whether it is there or not."""
+        return self.onnx, self.tflite_fp32, self.tflite_int8, self.c, self.export_record
 
 
 @dataclass(frozen=True)
