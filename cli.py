@@ -130,7 +130,9 @@ def cli() -> None:
 
 def data_option(required: bool = False) -> Callable[..., Any]:
     """--data, as every command takes it."""
-    return click.option("--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, .npz, file.py:callable.")
+    return click.option(
+        "--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, .npz, file.py:callable."
+    )
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,8 +143,12 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How a MODEL is built: --set, --input-shape, --classes."""
     for option in (
-        click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the model, e.g. width=0.35."),
-        click.option("--input-shape", metavar="CxHxW", help="Shape of one input.  [default: of the data, or the model's own]"),
+        click.option(
+            "--set", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the model, e.g. width=0.35."
+        ),
+        click.option(
+            "--input-shape", metavar="CxHxW", help="Shape of one input.  [default: of the data, or the model's own]"
+        ),
         click.option("--classes", type=click.IntRange(min=1), help="Number of outputs.  [default: of the data]"),
     ):
         function = option(function)
@@ -175,7 +181,11 @@ def echo_json(value: Any) -> None:
 )
 @click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]")
 @click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]")
-@click.option("--surgery", type=click.Choice(["tensor", "network", "none"]), help="Over what gradients are compared.  [default: tensor]")
+@click.option(
+    "--surgery",
+    type=click.Choice(["tensor", "network", "none"]),
+    help="Over what gradients are compared.  [default: tensor]",
+)
 @click.option("--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]")
 @click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]")
 @click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]")
@@ -188,7 +198,9 @@ def echo_json(value: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a run that --out holds.")
 @model_options
 @json_option
-def train(model: str | None, data: str | None, out: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any) -> int:
+def train(
+    model: str | None, data: str | None, out: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any
+) -> int:
     """Train MODEL on DATA. The validation part chooses the weights, the test part is read once, at the end.
 
     \b
@@ -218,7 +230,9 @@ def train(model: str | None, data: str | None, out: Path | None, resume: bool, o
     with training_progress() as progress:
         result = fit(config, run, data=loaded, resume=resume, progress=progress)
     if result.interrupted:
-        note(f"stopped after {result.epoch} of {config.epochs} epochs, saved; go on with: ndtool train --resume --out {run.path}")
+        note(
+            f"stopped after {result.epoch} of {config.epochs} epochs, saved; go on with: ndtool train --resume --out {run.path}"
+        )
         return 130
     if as_json:
         echo_json({"run": str(run.path), **run.result()})
@@ -242,8 +256,14 @@ def _last_run() -> "RunFolder":
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What export and eval take besides SOURCE: data, weights, normalisation, and how a MODEL is built."""
     for option in (
-        click.option("--weights", type=click.Path(path_type=Path), help="Weights of a MODEL: .pt or .safetensors, tensors only."),
-        click.option("--mean", metavar="M,M,M", help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]"),
+        click.option(
+            "--weights", type=click.Path(path_type=Path), help="Weights of a MODEL: .pt or .safetensors, tensors only."
+        ),
+        click.option(
+            "--mean",
+            metavar="M,M,M",
+            help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]",
+        ),
         click.option("--std", metavar="S,S,S", help="Per channel, with --mean."),
         click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data]"),
         click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
@@ -277,7 +297,16 @@ def _open(source: str | None, *, input_shape: str | None, mean: str | None, std:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the run, or NAME-export]")
 @source_options
 @json_option
-def export(source: str | None, int8: bool, c: bool, c_name: str | None, out: Path | None, limit: int | None, as_json: bool, **how: Any) -> int:
+def export(
+    source: str | None,
+    int8: bool,
+    c: bool,
+    c_name: str | None,
+    out: Path | None,
+    limit: int | None,
+    as_json: bool,
+    **how: Any,
+) -> int:
     """Export SOURCE: a run (default: the last one), a .onnx, .tflite or .keras file, a SavedModel, or a MODEL.
 
     Every step is compared with the one before: on the test data where there are data, else on random inputs.
@@ -289,7 +318,7 @@ def export(source: str | None, int8: bool, c: bool, c_name: str | None, out: Pat
     ndtool export model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --int8 --c
     ndtool export model.int8.tflite --c --out c/
     """
-    from ndtool import report
+    from ndtool import render
     from ndtool.console import counted_progress
     from ndtool.export.pipeline import export_model
     from ndtool.train.run import Artifacts
@@ -299,8 +328,17 @@ def export(source: str | None, int8: bool, c: bool, c_name: str | None, out: Pat
     if opened.run and out:
         folder = Artifacts(out.absolute())
     with counted_progress() as progress:
-        result = export_model(opened, out=folder, data=data, int8=int8, c=c, c_name=c_name or _c_name(opened), limit=limit, progress=progress)
-    echo_json(report.export_json(result)) if as_json else report.export_tables(result, folder.path)
+        result = export_model(
+            opened,
+            out=folder,
+            data=data,
+            int8=int8,
+            c=c,
+            c_name=c_name or _c_name(opened),
+            limit=limit,
+            progress=progress,
+        )
+    echo_json(render.export_json(result)) if as_json else render.export_tables(result, folder.path)
     return 0
 
 
@@ -313,9 +351,9 @@ def _c_name(source: Any) -> str:
 @json_option
 def list_(what: str, as_json: bool) -> int:
     """List models, data, targets, methods, or the operators of the C compiler."""
-    from ndtool import report
+    from ndtool import render
 
-    headings, rows = report.inventory(what)
+    headings, rows = render.inventory(what)
     if as_json:
         echo_json([dict(zip(headings, row, strict=True)) for row in rows])
     else:

@@ -61,7 +61,9 @@ def _of_run(path: Path) -> Subject:
     raise NdtoolError(f"{path} has no int8 model yet: make it with ndtool export {path} --int8")
 
 
-def _untrained(what: str, input_shape: tuple[int, ...] | None, classes: int | None, arguments: tuple[str, ...]) -> Subject:
+def _untrained(
+    what: str, input_shape: tuple[int, ...] | None, classes: int | None, arguments: tuple[str, ...]
+) -> Subject:
     import torch
 
     from ndtool.export.source import open_source
@@ -80,5 +82,7 @@ def _untrained(what: str, input_shape: tuple[int, ...] | None, classes: int | No
     samples = torch.randn((RANDOM_SAMPLES, *source.input_shape), generator=torch.Generator().manual_seed(0))
     channels_last = samples.permute(0, 2, 3, 1) if samples.ndim == 4 else samples
     quantize_int8(floats, calibrate(floats, channels_last.contiguous().numpy()), model)
-    notes = (f"{what} is untrained: random weights, calibrated on noise; sizes and instructions are real, outputs are not",)
+    notes = (
+        f"{what} is untrained: random weights, calibrated on noise; sizes and instructions are real, outputs are not",
+    )
     return Subject(name=Path(what).name.replace(":", "-"), model=model, elf=None, notes=notes)

@@ -9,7 +9,7 @@ from ndtool.errors import NdtoolError
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
-    from ndtool.train.data import Data
+    from ndtool.train.data import Data, Normalisation
 
 
 def prepare(
@@ -105,3 +105,18 @@ def free_folder(model: str, data: str, method: str) -> Path:
     while (candidate := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
         number += 1
     return candidate
+
+
+def parse_normalisation(mean: str | None, std: str | None) -> "Normalisation | None":
+    """Read "0.485,0.456,0.406" twice; None where both are None. Raises NdtoolError where only one is given."""
+    from ndtool.train.data import Normalisation
+
+    if mean is None and std is None:
+        return None
+    try:
+        means, stds = (tuple(float(part) for part in (text or "").split(",")) for text in (mean, std))
+    except ValueError:
+        means = stds = ()
+    if not means or len(means) != len(stds) or min(stds) <= 0:
+        raise NdtoolError("--mean and --std belong together: a number per channel each, e.g. --mean 0.5 --std 0.25")
+    return Normalisation(mean=means, std=stds)

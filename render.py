@@ -1,0 +1,145 @@
+"""Results of the stages as tables for people and as plain data for programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ndtool.console import note, table
+
+if TYPE_CHECKING:
+    from ndtool.benchmarks.targets import Target
+    from ndtool.export.pipeline import ExportResult
+    from ndtool.export.verify import Stage
+
+CLIPPED_SHOWN = 5  # tensors in the report on saturation
+CLIPPED_LEAST = 0.001  # fraction of a tensor's values, below which nobody needs to be told
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction in percent, or nothing."""
+    return "" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def size(count: float) -> str:
+    """Bytes, grouped by thousands."""
+    return f"{count:,.0f} B".replace(",", " ")
+
+
+def whole(count: float) -> str:
+    """A count, grouped by thousands."""
+    return f"{count:,.0f}".replace(",", " ")
+
+
+def _quality(stage: "Stage") -> str:
+    return percent(stage.accuracy) if stage.accuracy is not None else "" if stage.mse is None else f"{stage.mse:.6f}"
+
+
+def export_tables(result: "ExportResult", folder: Path) -> None:
+    """Print what export made and how each step compares with the one before."""
+    kind = "test samples" if result.real else "random inputs: give --data for accuracies"
+    measure = "squared error" if any(stage.mse is not None for stage in result.stages) else "accuracy"
+    rows = [
+        (
+            stage.name,
+            size(stage.bytes),
+            _quality(stage),
+            percent(stage.agreement),
+            "" if stage.max_difference is None else f"{stage.max_difference:.2g}",
+        )
+        for stage in result.stages
+    ]
+    title = f"{folder}, each step against the one before on {whole(result.samples)} {kind}"
+    table(title, ("step", "size", measure, "agreement", "largest difference"), rows)
+    clipped = [row for row in result.saturation if row.fraction >= CLIPPED_LEAST]
+    if result.saturation and not clipped:
+        worst = result.saturation[0]
+        note(f"saturation: at most {percent(worst.fraction, 3)} of a tensor's held-out values are clipped by int8")
+    elif clipped:
+        rows = [
+            (
+                row.tensor,
+                percent(row.fraction),
+                f"{row.range[0]:.4g} … {row.range[1]:.4g}",
+                f"{row.seen[0]:.4g} … {row.seen[1]:.4g}",
+            )
+            for row in clipped[:CLIPPED_SHOWN]
+        ]
+        table("saturation: held-out values that int8 clips", ("tensor", "clipped", "int8 range", "seen"), rows)
+    if result.library is not None:
+        library = result.library
+        note(
+            f"C library {library.name}: arena {size(library.arena_bytes)} "
+            f"(lower bound {size(library.lower_bound_bytes)}), constants {size(library.weight_bytes)}, "
+            f"in {folder / 'c' / f'{library.name}.h'}"
+        )
+
+
+def export_json(result: "ExportResult") -> dict[str, Any]:
+    """Plain data of an export: stages, samples, saturation, the C library's sizes."""
+    data: dict[str, Any] = {
+        "samples": result.samples,
+        "real_data": result.real,
+        "stages": [
+            {
+                "name": stage.name,
+                "path": None if stage.path is None else str(stage.path),
+                "bytes": stage.bytes,
+                "accuracy": stage.accuracy,
+                "mse": stage.mse,
+                "agreement": stage.agreement,
+                "max_difference": stage.max_difference,
+            }
+            for stage in result.stages
+        ],
+        "saturation": [
+            {"tensor": row.tensor, "fraction": row.fraction, "range": row.range, "seen": row.seen}
+            for row in result.saturation
+            if row.fraction > 0
+        ],
+    }
+    if result.library is not None:
+        library = result.library
+        data["c"] = {
+            "name": library.name,
+            "arena_bytes": library.arena_bytes,
+            "lower_bound_bytes": library.lower_bound_bytes,
+            "weight_bytes": library.weight_bytes,
+            "macs": library.macs,
+        }
+    return data
+
+
+def inventory(what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of `ndtool list`."""
+    if what == "models":
+        from ndtool.train.models import MODELS
+
+        shapes = {name: "x".join(map(str, entry.input_shape)) for name, entry in MODELS.items()}
+        return ("model", "input", "what it is"), [(n, shapes[n], e.about) for n, e in MODELS.items()]
+    if what == "data":
+        from ndtool.train.data import DATASETS
+
+        return ("data", "what they are"), list(DATASETS.items())
+    if what == "methods":
+        from ndtool.train.methods import METHODS
+
+        return ("method", "what it does"), [(n, first_line(method.__doc__)) for n, method in METHODS.items()]
+    if what == "ops":
+        from ndtool.export.c.operators import OPERATORS
+
+        rows = [(kind, "; ".join(first_line(rule.__doc__) for rule in op.rules)) for kind, op in OPERATORS.items()]
+        return ("operator", "what must hold"), sorted(rows)
+    from ndtool.benchmarks.targets import load_target, target_names
+
+    targets = [load_target(name) for name in target_names()]
+    return ("target", "what it is", "core", "clock", "memory"), [
+        (t.name, t.title, t.core.name, f"{t.clock_hz / 1e6:g} MHz", _memory(t)) for t in targets
+    ]
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a docstring."""
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _memory(target: "Target") -> str:
+    return ", ".join(f"{name} {region.bytes // 1024} KiB" for name, region in target.memory.items() if region.bytes)
