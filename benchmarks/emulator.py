@@ -1,0 +1,305 @@
+"""Firmware on an emulated Cortex-M: Unicorn, with every basic block counted by native code."""
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ndtool.benchmarks import native_code
+from ndtool.benchmarks.counts import RawEdges, Segments, instructions_of
+from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.targets import Core, Region
+from ndtool.errors import NdtoolError
+
+START, STOP = "ndtool_start", "ndtool_stop"
+_MARKERS = "call empty functions ndtool_start and ndtool_stop around the code to be measured"
+_PAGE = 4096
+_PRIVATE_BUS = (0xE0000000, 0x100000)  # SysTick, SCB, FPU, DWT: plain memory here, so that start-up code can write it
+_BOOT_INSTRUCTIONS = 500_000_000
+RUN_INSTRUCTIONS = 50_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """One run from marker to marker. `edges` is empty where the emulator counts no blocks."""
+
+    instructions: int
+    edges: RawEdges
+
+
+class Emulator(Protocol):
+    """A machine that stands at ndtool_start; `run` goes on to ndtool_stop, `rewind` back to ndtool_start."""
+
+    name: str
+    note: str  # how counts or the machine differ from what was asked for; empty: they do not
+
+    def read(self, address: int, count: int) -> bytes:
+        """Memory."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Set memory."""
+
+    def stack_pointer(self) -> int:
+        """SP now."""
+
+    def run(self) -> Counts:
+        """Execute from ndtool_start to ndtool_stop."""
+
+    def rewind(self) -> None:
+        """Be at ndtool_start again, ready for another run."""
+
+    def close(self) -> None:
+        """Let go of the machine."""
+
+
+class UnicornEmulator:
+    """A firmware in Unicorn, brought from reset to ndtool_start."""
+
+    def __init__(
+        self,
+        elf: FirmwareElf,
+        core: Core,
+        memory: Mapping[str, Region],
+        segments: Segments,
+        *,
+        native: bool = True,
+        limit: int = RUN_INSTRUCTIONS,
+    ):
+        """Load and start the firmware.
+
+        Args:
+            elf: the firmware.
+            core: what executes it; the instruction set is the core's own (a Cortex-M0 refuses SMLAD).
+            memory: regions that exist beside what the ELF loads.
+            segments: what counts are kept apart by.
+            native: count in C (compiled on first use); otherwise in Python, some 50 times slower.
+            limit: instructions after which a run is given up.
+
+        Raises:
+            NdtoolError: a marker is missing, or the firmware faults or does not come to ndtool_start.
+        """
+        import unicorn
+        from unicorn import arm_const
+
+        self._elf, self._core, self._limit = elf, core, limit
+        self._start = elf.address_of(START, _MARKERS)
+        self._stop = elf.address_of(STOP, _MARKERS)
+        self._registers = arm_const
+        self._unicorn = unicorn
+        # Not UC_MODE_MCLASS: with it Unicorn takes every core for a Cortex-M33.
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+        self._uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{core.unicorn_cpu}"))
+        self._ram = _map(self._uc, elf, memory)
+        self._fault: tuple[str, int, int] | None = None
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
+        self._counter = _counter(self._uc, segments, native)
+        self.name = f"unicorn {unicorn.__version__} ({core.unicorn_cpu})"
+        self.note = "" if native else "blocks counted in Python"
+        stack, reset = reset_vector(elf)
+        self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
+        self._go(reset, self._start, _BOOT_INSTRUCTIONS)
+        self._context = self._uc.context_save()
+        self._saved = [(start, bytes(self._uc.mem_read(start, size))) for start, size in self._ram]
+
+    def read(self, address: int, count: int) -> bytes:
+        """Memory."""
+        try:
+            return bytes(self._uc.mem_read(address, count))
+        except self._unicorn.UcError as error:
+            raise NdtoolError(f"{self._elf.path}: {count} bytes at {address:#010x} are not in its memory") from error
+
+    def write(self, address: int, data: bytes) -> None:
+        """Set memory."""
+        try:
+            self._uc.mem_write(address, data)
+        except self._unicorn.UcError as error:
+            message = f"{self._elf.path}: {len(data)} bytes at {address:#010x} are not in its memory"
+            raise NdtoolError(message) from error
+
+    def stack_pointer(self) -> int:
+        """SP now."""
+        return int(self._uc.reg_read(self._registers.UC_ARM_REG_SP))
+
+    def run(self) -> Counts:
+        """Execute from ndtool_start to ndtool_stop.
+
+        Raises:
+            NdtoolError: a fault, or the limit of instructions.
+        """
+        self._go(self._start, self._stop, self._limit)
+        edges = self._counter.edges()
+        return Counts(instructions=instructions_of(edges, self._elf), edges=edges)
+
+    def rewind(self) -> None:
+        """Back to ndtool_start, with registers and memory as they were."""
+        self._uc.context_restore(self._context)
+        for start, data in self._saved:
+            self._uc.mem_write(start, data)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def _go(self, address: int, until: int, limit: int) -> None:
+        self._fault = None
+        self._counter.reset(2 * limit)
+        try:
+            self._uc.emu_start(address | 1, until)
+        except self._unicorn.UcError as error:
+            raise self._fault_error(error) from error
+        pc = int(self._uc.reg_read(self._registers.UC_ARM_REG_PC)) & ~1
+        if pc != until:
+            if self._counter.full:
+                raise NdtoolError(f"{self._elf.path}: no memory is left for counting")
+            raise NdtoolError(
+                f"{self._elf.path}: {self._elf.where(until)} is not reached within {limit:,} instructions: "
+                f"it is still in {self._elf.where(pc)}"
+            )
+
+    def _invalid(self, _: Any, access: int, address: int, size: int, value: int, __: Any) -> bool:
+        word = {
+            self._unicorn.UC_MEM_READ_UNMAPPED: "reads",
+            self._unicorn.UC_MEM_WRITE_UNMAPPED: "writes",
+            self._unicorn.UC_MEM_FETCH_UNMAPPED: "executes",
+            self._unicorn.UC_MEM_WRITE_PROT: "writes read-only",
+        }
+        self._fault = (word.get(access, "accesses"), address, size)
+        return False
+
+    def _fault_error(self, error: Exception) -> NdtoolError:
+        pc = int(self._uc.reg_read(self._registers.UC_ARM_REG_PC)) & ~1
+        place = f"{self._elf.path}: fault at {pc:#010x} in {self._elf.where(pc)}"
+        if self._fault:
+            verb, address, size = self._fault
+            return NdtoolError(f"{place}: it {verb} {size} bytes at {address:#010x}, where there is no such memory")
+        number = getattr(error, "errno", None)
+        if number == self._unicorn.UC_ERR_INSN_INVALID:
+            code = bytes(self._uc.mem_read(pc, 4)).hex(" ", 2)
+            return NdtoolError(f"{place}: undefined instruction ({code}) on a {self._core.name}")
+        if number == self._unicorn.UC_ERR_EXCEPTION:
+            cause = (
+                "svc, bkpt or a usage fault" if self._core.features.unaligned else "an unaligned access, svc or bkpt"
+            )
+            return NdtoolError(f"{place}: an exception ({cause})")
+        return NdtoolError(f"{place}: {error}")
+
+
+def reset_vector(elf: FirmwareElf) -> tuple[int, int]:
+    """Initial SP and PC: the first two words of the lowest loaded segment.
+
+    Raises:
+        NdtoolError: these are no address of code with the Thumb bit.
+    """
+    lowest = min((s for s in elf.segments if s.data), key=lambda s: s.load_address, default=None)
+    if lowest is not None and len(lowest.data) >= 8:
+        stack, reset = (int.from_bytes(lowest.data[at : at + 4], "little") for at in (0, 4))
+        loaded = any(s.address <= reset < s.address + len(s.data) for s in elf.segments)
+        if reset & 1 and loaded and stack % 4 == 0:
+            return stack, reset & ~1
+    raise NdtoolError(f"{elf.path}: no vector table: its lowest bytes must be the initial SP and the reset handler")
+
+
+def _map(uc: Any, elf: FirmwareElf, memory: Mapping[str, Region]) -> list[tuple[int, int]]:
+    """Map the target's regions and whatever else the ELF occupies; returns what firmware may change."""
+    ranges = [(region.origin, region.origin + region.emulated_bytes) for region in memory.values()]
+    ranges.append((_PRIVATE_BUS[0], sum(_PRIVATE_BUS)))
+    for segment in elf.segments:
+        for address, size in ((segment.address, segment.memory_bytes), (segment.load_address, len(segment.data))):
+            if size:
+                ranges.append((address // _PAGE * _PAGE, -(-(address + size) // _PAGE) * _PAGE))
+    merged: list[list[int]] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    for start, end in merged:
+        uc.mem_map(start, end - start)
+    for segment in elf.segments:
+        uc.mem_write(segment.load_address, segment.data)
+        uc.mem_write(segment.address, segment.data)
+    writable = [section.address for section in elf.sections if section.writable]
+    return [(a, b - a) for a, b in merged if any(a <= address < b for address in writable)]
+
+
+class _NativeCounter:
+    """native/counter.c behind Unicorn's block hook."""
+
+    def __init__(self, uc: Any, segments: Segments):
+        import unicorn
+        from unicorn.unicorn_py3.unicorn import uc_hook_h, uclib
+
+        library = native_code.load(native_code.COUNTER)
+        library.nd_counter_new.restype = ctypes.c_void_p
+        library.nd_counter_edge.restype = ctypes.c_uint64
+        flat = [number for triple in segments.ranges for number in triple]
+        stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p)
+        self._library, self._initial = library, segments.initial
+        self._counter = ctypes.c_void_p(
+            library.nd_counter_new((ctypes.c_uint32 * max(len(flat), 1))(*flat), len(segments.ranges), 0, stop)
+        )
+        if not self._counter:
+            raise MemoryError
+        handle = uc_hook_h()
+        callback = ctypes.cast(library.nd_counter_block, ctypes.c_void_p)
+        status = uclib.uc_hook_add(uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_BLOCK, callback, self._counter, 1, 0)
+        if status != unicorn.UC_ERR_OK:
+            raise unicorn.UcError(status)
+
+    def reset(self, limit: int) -> None:
+        self._library.nd_counter_reset(self._counter, self._initial, ctypes.c_uint64(limit))
+
+    @property
+    def full(self) -> bool:
+        return bool(self._library.nd_counter_full(self._counter))
+
+    def edges(self) -> RawEdges:
+        out = (ctypes.c_uint32 * 5)()
+        found = []
+        for index in range(self._library.nd_counter_edges(self._counter)):
+            if times := self._library.nd_counter_edge(self._counter, index, out):
+                found.append((*out, times))
+        return found
+
+    def __del__(self) -> None:
+        if counter := getattr(self, "_counter", None):
+            self._library.nd_counter_free(counter)
+
+
+class _PythonCounter:
+    """The same counts without a compiler."""
+
+    full = False
+
+    def __init__(self, uc: Any, segments: Segments):
+        import unicorn
+
+        self._segments = segments
+        self._entered: dict[int, int | None] = {}
+        self.reset(0)
+        uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+
+    def reset(self, limit: int) -> None:
+        self._counts: dict[tuple[int, int, int, int, int], int] = {}
+        self._previous = (0, 0)
+        self._segment = self._segments.initial
+        self._bytes, self._limit = 0, limit
+
+    def _block(self, uc: Any, address: int, size: int, _: Any) -> None:
+        if address not in self._entered:
+            inside = (segment for start, end, segment in self._segments.ranges if start <= address < end)
+            self._entered[address] = next(inside, None)
+        entered = self._entered[address]
+        self._segment = self._segment if entered is None else entered
+        key = (*self._previous, address, size, self._segment)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._previous = (address, size)
+        self._bytes += size
+        if self._bytes > self._limit:
+            uc.emu_stop()
+
+    def edges(self) -> RawEdges:
+        return [(*key, times) for key, times in self._counts.items()]
+
+
+def _counter(uc: Any, segments: Segments, native: bool) -> _NativeCounter | _PythonCounter:
+    return _NativeCounter(uc, segments) if native else _PythonCounter(uc, segments)

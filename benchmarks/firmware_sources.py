@@ -1,0 +1,101 @@
+"""The C around a library that makes it a firmware: the harness, and the memory map for the linker."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+from ndtool.benchmarks.targets import Region
+from ndtool.export.c.library import CLibrary, Port
+
+FOLDER = Path(__file__).with_name("firmware")
+STACK_BYTES = 16 * 1024  # reserved; what is used of it is painted and read back
+ARENA = "ndtool_arena"
+
+
+def numbered(name: str, ports: Sequence[Port], index: int) -> str:
+    """The name of a port's function or buffer: plain where there is one port, numbered where there are several."""
+    return name if len(ports) == 1 else f"{name}_{index}"
+
+
+def end_symbols(library: CLibrary) -> tuple[str, ...]:
+    """The functions that convert float inputs and outputs, in the order they are called."""
+    before = (
+        numbered(f"{library.name}_quantize_input", library.inputs, index)
+        for index, port in enumerate(library.inputs)
+        if port.is_float
+    )
+    after = (
+        numbered(f"{library.name}_dequantize_output", library.outputs, index)
+        for index, port in enumerate(library.outputs)
+        if port.is_float
+    )
+    return (*before, *after)
+
+
+def float_buffer(kind: str, ports: Sequence[Port], index: int) -> str:
+    """The symbol of the caller's buffer of a float port; kind is "input" or "output"."""
+    return numbered(f"ndtool_float_{kind}", ports, index)
+
+
+def main_c(library: CLibrary) -> str:
+    """The harness: one inference between the markers, for ever. Float buffers are the caller's, outside the arena."""
+    name, buffers, before, after = library.name, [], [], []
+    for index, port in enumerate(library.inputs):
+        if port.is_float:
+            buffer = float_buffer("input", library.inputs, index)
+            buffers.append(_declare(buffer, port))
+            before.append(f"{numbered(f'{name}_quantize_input', library.inputs, index)}({buffer}, {ARENA});")
+    for index, port in enumerate(library.outputs):
+        if port.is_float:
+            buffer = float_buffer("output", library.outputs, index)
+            buffers.append(_declare(buffer, port))
+            after.append(f"{numbered(f'{name}_dequantize_output', library.outputs, index)}({ARENA}, {buffer});")
+    calls = ["ndtool_start();", *before, f"{name}_run({ARENA});", *after, "ndtool_stop();"]
+    return "\n".join(
+        [
+            f'#include "{name}.h"',
+            '#include "markers.h"',
+            "",
+            f'uint32_t {ARENA}[{_upper(name)}_ARENA_WORDS] __attribute__((section(".arena")));',
+            *buffers,
+            "",
+            "int main(void)",
+            "{",
+            "    for (;;) {",
+            *(f"        {call}" for call in calls),
+            "    }",
+            "}",
+            "",
+        ]
+    )
+
+
+def _declare(buffer: str, port: Port) -> str:
+    elements = max(1, port.bytes)  # one int8 each in the arena
+    return f'float {buffer}[{elements}] __attribute__((section(".caller")));'
+
+
+def _upper(name: str) -> str:
+    return name.upper()
+
+
+def linker_script(library: CLibrary, memory: Mapping[str, Region]) -> str:
+    """The memory map. Regions have their emulated length, so that a firmware too large is linked all the same."""
+    weights, kernels = f"{library.name}_weights", sorted(filter(is_kernel, library.files))
+    template = Template((FOLDER / "firmware.ld").read_text(encoding="utf-8"))
+    flash, sram = memory["flash"], memory["sram"]
+    return template.substitute(
+        flash_origin=f"{flash.origin:#x}",
+        flash_bytes=flash.emulated_bytes,
+        sram_origin=f"{sram.origin:#x}",
+        sram_bytes=sram.emulated_bytes,
+        stack_bytes=STACK_BYTES,
+        weights=f"*/{weights}.o(.rodata .rodata.*)",
+        kernels=" ".join(f"*/{Path(kernel).stem}.o(.text .text.* .rodata .rodata.*)" for kernel in kernels),
+    )
+
+
+def is_kernel(file: str) -> bool:
+    """Whether a file of a library is one of the fixed kernels, by its name."""
+    return re.fullmatch(r"nd_\w+\.c", file) is not None

@@ -1,0 +1,204 @@
+"""Thumb code, decoded: what a timing model and a profile need to know of an instruction."""
+
+import enum
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+
+class Kind(enum.Enum):
+    """Classes of instructions, as profiles show them."""
+
+    ALU = "alu"
+    SHIFT = "shift"
+    EXTEND = "extend"  # sign and zero extension, bit fields, byte reversal, packing
+    MULTIPLY = "multiply"
+    MAC = "mac"  # multiply-accumulate, dual 16-bit ones included
+    SIMD = "simd"  # parallel and saturating arithmetic
+    DIVIDE = "divide"
+    LOAD = "load"
+    STORE = "store"
+    BRANCH = "branch"
+    FLOAT = "float"
+    OTHER = "other"  # it, nop, barriers, special registers, what is unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """One instruction. Registers are capstone's numbers."""
+
+    address: int
+    bytes: int
+    name: str  # without condition and width: "ldrb"
+    text: str
+    kind: Kind
+    reads: frozenset[int]
+    writes: frozenset[int]
+    address_reads: frozenset[int]  # registers that form a memory address
+    accumulator: int | None  # register that a multiply-accumulate adds to
+    registers: int  # moved by a multiple load or store; 1 otherwise
+    conditional: bool
+    shifted: bool  # has a shifted register operand
+    indexed: bool  # memory operand with a register offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Instructions executed one after the other."""
+
+    address: int
+    bytes: int
+    instructions: tuple[Instruction, ...]
+
+    @property
+    def end(self) -> int:
+        """The address after the last instruction."""
+        return self.address + self.bytes
+
+
+_SHIFTS = {"lsl", "lsr", "asr", "ror", "rrx"}
+_EXTENDS = {
+    "sxtb",
+    "sxth",
+    "uxtb",
+    "uxth",
+    "sxtb16",
+    "uxtb16",
+    "sxtab",
+    "sxtah",
+    "uxtab",
+    "uxtah",
+    "sxtab16",
+    "uxtab16",
+}
+_EXTENDS |= {"ubfx", "sbfx", "bfi", "bfc", "rev", "rev16", "revsh", "rbit", "clz", "pkhbt", "pkhtb"}
+_MULTIPLIES = {"mul", "smull", "umull", "smulbb", "smulbt", "smultb", "smultt", "smulwb", "smulwt", "smmul", "smmulr"}
+_MULTIPLIES |= {"smuad", "smuadx", "smusd", "smusdx"}
+_MACS = {"mla", "mls", "smlal", "umlal", "umaal", "smlad", "smladx", "smlald", "smlaldx", "smlsd", "smlsdx", "smlsld"}
+_MACS |= {"smlabb", "smlabt", "smlatb", "smlatt", "smlawb", "smlawt", "smlalbb", "smlalbt", "smlaltb", "smlaltt"}
+_MACS |= {"smmla", "smmlar", "smmls", "smmlsr", "smlsldx"}
+_SIMD = {"ssat", "usat", "ssat16", "usat16", "qadd", "qsub", "qdadd", "qdsub", "sel", "usad8", "usada8"}
+_SIMD |= {p + o for p in ("s", "u", "q", "uq", "sh", "uh") for o in ("add8", "add16", "sub8", "sub16", "asx", "sax")}
+_LONG_MACS = {"smlal", "umlal", "umaal", "smlald", "smlaldx", "smlsld", "smlsldx", "smlalbb", "smlalbt", "smlaltb"}
+_LONG_MACS |= {"smlaltt"}
+_BRANCHES = {"b", "bl", "blx", "bx", "cbz", "cbnz", "tbb", "tbh"}
+_ALU = {"add", "addw", "sub", "subw", "rsb", "adc", "sbc", "mov", "movw", "movt", "mvn", "and", "orr", "orn", "eor"}
+_ALU |= {"bic", "cmp", "cmn", "tst", "teq", "adr"}
+
+
+@cache
+def _disassembler(v8: bool) -> Any:
+    import capstone
+
+    mode = capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | (capstone.CS_MODE_V8 if v8 else 0)
+    decoder = capstone.Cs(capstone.CS_ARCH_ARM, mode)
+    decoder.detail = True
+    return decoder
+
+
+def count(code: bytes) -> int:
+    """The number of instructions: 32-bit ones start with 0b11101, 0b11110 or 0b11111 (Armv7-M ARM, A5.1)."""
+    position = number = 0
+    while position < len(code):
+        position += 4 if code[position + 1] >> 3 >= 0b11101 else 2
+        number += 1
+    return number
+
+
+def decode(address: int, code: bytes) -> Block:
+    """Decode a block; what capstone does not know becomes an instruction of kind OTHER, so that counts stay exact."""
+    found = {}
+    for v8 in (True, False):
+        position = 0
+        while position < len(code):
+            width = 4 if code[position + 1] >> 3 >= 0b11101 else 2
+            if position not in found:
+                for raw in _disassembler(v8).disasm(code[position : position + width], address + position, 1):
+                    if raw.size == width:
+                        found[position] = _instruction(raw)
+            position += width
+    position, instructions = 0, []
+    while position < len(code):
+        width = 4 if code[position + 1] >> 3 >= 0b11101 else 2
+        instructions.append(found.get(position) or _unknown(address + position, width))
+        position += width
+    return Block(address=address, bytes=len(code), instructions=tuple(instructions))
+
+
+def _unknown(address: int, width: int) -> Instruction:
+    none: frozenset[int] = frozenset()
+    return Instruction(
+        address=address,
+        bytes=width,
+        name="?",
+        text="?",
+        kind=Kind.OTHER,
+        reads=none,
+        writes=none,
+        address_reads=none,
+        accumulator=None,
+        registers=1,
+        conditional=False,
+        shifted=False,
+        indexed=False,
+    )
+
+
+def _instruction(raw: Any) -> Instruction:
+    from capstone import arm_const as arm
+
+    name = raw.insn_name()
+    reads, writes = (frozenset(registers) for registers in raw.regs_access())
+    memory = [operand for operand in raw.operands if operand.type == arm.ARM_OP_MEM]
+    kind = _kind(name, writes, arm)
+    registers = [operand.reg for operand in raw.operands if operand.type == arm.ARM_OP_REG]
+    base = {register for operand in memory for register in (operand.mem.base, operand.mem.index) if register}
+    if name in ("ldm", "ldmdb", "stm", "stmdb", "vldmia", "vstmia"):
+        base = set(registers[:1])
+        registers = registers[1:]
+    accumulator = None
+    if kind is Kind.MAC and registers:
+        accumulator = registers[0] if name in _LONG_MACS else registers[-1]
+    return Instruction(
+        address=raw.address,
+        bytes=raw.size,
+        name=name,
+        text=f"{raw.mnemonic} {raw.op_str}".strip(),
+        kind=kind,
+        reads=reads,
+        writes=writes,
+        address_reads=frozenset(base),
+        accumulator=accumulator,
+        registers=max(1, len(registers)) if _is_multiple(name) else 1,
+        conditional=raw.cc not in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) or name in ("cbz", "cbnz"),
+        shifted=any(operand.shift.type for operand in raw.operands if operand.type == arm.ARM_OP_REG),
+        indexed=any(operand.mem.index for operand in memory),
+    )
+
+
+def _is_multiple(name: str) -> bool:
+    return name in ("push", "pop", "ldm", "ldmdb", "stm", "stmdb", "vldmia", "vstmia", "vpush", "vpop") or (
+        name in ("ldrd", "strd")
+    )
+
+
+def _kind(name: str, writes: frozenset[int], arm: Any) -> Kind:
+    if name in _BRANCHES or (arm.ARM_REG_PC in writes and not name.startswith(("ldr", "ldm", "pop"))):
+        return Kind.BRANCH
+    if name in _ALU:
+        return Kind.ALU
+    for kind, names in (
+        (Kind.SHIFT, _SHIFTS),
+        (Kind.EXTEND, _EXTENDS),
+        (Kind.MULTIPLY, _MULTIPLIES),
+        (Kind.MAC, _MACS),
+        (Kind.SIMD, _SIMD),
+        (Kind.DIVIDE, {"sdiv", "udiv"}),
+    ):
+        if name in names:
+            return kind
+    if name.startswith(("ldr", "ldm", "pop", "vldr", "vldm", "vpop", "lda")):
+        return Kind.LOAD
+    if name.startswith(("str", "stm", "push", "vstr", "vstm", "vpush", "stl")):
+        return Kind.STORE
+    return Kind.FLOAT if name.startswith("v") else Kind.OTHER

@@ -1,0 +1,309 @@
+"""A model's C library or a user's firmware, measured on a target: build, run, compare, account."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ndtool.benchmarks.build import Firmware, build_firmware
+from ndtool.benchmarks.counts import Segments, decoded
+from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.emulator import START, STOP, Counts, Emulator, UnicornEmulator
+from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
+from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
+from ndtool.benchmarks.profile import Profile
+from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, Peak, SampleResult, Sram
+from ndtool.benchmarks.stack import stack_region
+from ndtool.benchmarks.targets import Target
+from ndtool.benchmarks.timing import timing_model
+from ndtool.errors import NdtoolError
+from ndtool.export.c import write_library
+from ndtool.export.c.library import CLibrary
+from ndtool.files import write_atomic
+from ndtool.quantize.runtime import TFLiteModel
+
+EMULATORS = ("unicorn", "qemu")
+_GLUE = 0  # segment of what is in no layer; layer i is segment i + 1
+_NOT_STATIC = (".stack", ".arena", ".caller")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One inference in the emulator."""
+
+    counts: Counts
+    stack: int
+    outputs: Sample
+
+
+def measure(
+    subject: CLibrary | Path,
+    target: Target,
+    *,
+    inputs: Inputs,
+    emulator: str = "unicorn",
+    compiler: str = "zig",
+    keep: Path | None = None,
+    reference: bytes | None = None,
+) -> Measurement:
+    """Measure a library, or a firmware of the user's with markers, on a target.
+
+    Args:
+        subject: what compile_tflite made, or an ELF that calls ndtool_start and ndtool_stop.
+        target: core or board.
+        inputs: one run for each sample.
+        emulator: "unicorn" (counts per layer and function) or "qemu" (a second opinion on the total).
+        compiler: "zig" or "gcc"; of no effect on an ELF.
+        keep: folder for the C library, the firmware, the inputs and the outputs.
+        reference: the TFLite model whose reference kernels' outputs every output byte is compared with.
+
+    Raises:
+        NdtoolError: a tool is missing, the firmware cannot be built, faults or does not end.
+    """
+    if emulator not in EMULATORS:
+        raise NdtoolError(f"no emulator {emulator!r}: choose from {', '.join(EMULATORS)}")
+    with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
+        library, firmware, path = None, None, subject
+        if isinstance(subject, CLibrary):
+            library = subject
+            path = (keep or Path(room)) / "firmware.elf"
+            firmware = _build(subject, target, path, compiler, emulator)
+        assert isinstance(path, Path)
+        elf = FirmwareElf(path)
+        ports = library_ports(library, elf) if library else elf_ports(elf)
+        samples = samples_for(inputs, ports.inputs)
+        runs, machine = _run_all(elf, library, target, ports, samples, emulator)
+        if keep:
+            _keep(keep, library, target, samples, runs)
+        return _account(
+            library, elf, target, runs, _compare(reference, samples, runs, ports), inputs.origin, machine, firmware
+        )
+
+
+def _build(library: CLibrary, target: Target, path: Path, compiler: str, emulator: str) -> Firmware:
+    if emulator == "qemu":
+        return build_firmware(library, target.core, target.core.qemu_memory, path, compiler=compiler, systick=True)
+    return build_firmware(library, target.core, target.memory, path, compiler=compiler)
+
+
+# Running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Machine:
+    """What ran the firmware."""
+
+    name: str
+    note: str
+
+
+def _run_all(
+    elf: FirmwareElf,
+    library: CLibrary | None,
+    target: Target,
+    ports: Ports,
+    samples: Sequence[Sample],
+    emulator: str,
+) -> tuple[list[_Run], _Machine]:
+    arena = (elf.symbols[ARENA].address, library.arena_bytes) if library else None
+    runs = []
+    with closing(_emulator(emulator, elf, library, target)) as machine:
+        for index, sample in enumerate(samples):
+            if index:
+                machine.rewind()
+            runs.append(_run(machine, elf, ports, sample, arena, index))
+        return runs, _Machine(name=machine.name, note=machine.note)
+
+
+def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target) -> Emulator:
+    if name == "qemu":
+        from ndtool.benchmarks.qemu import QemuEmulator
+
+        return QemuEmulator(elf, target.core)
+    segments = _segments(elf, library)
+    try:
+        return UnicornEmulator(elf, target.core, target.memory, segments)
+    except OSError:  # the counter cannot be loaded here
+        return UnicornEmulator(elf, target.core, target.memory, segments, native=False)
+
+
+def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
+    """Glue is the harness and the run function; a kernel belongs to the layer it was called from."""
+    ranges = []
+    if library:
+        owners = {layer.symbol: index + 1 for index, layer in enumerate(library.layers)}
+        owners |= {f"{library.name}_run": _GLUE, "main": _GLUE, START: _GLUE, STOP: _GLUE}
+        for symbol, segment in owners.items():
+            if symbol in elf.symbols:
+                function = elf.symbols[symbol]
+                ranges.append((function.address, function.address + function.bytes, segment))
+            elif segment != _GLUE:
+                raise NdtoolError(f"{elf.path}: no function {symbol}: layers must be functions of their own")
+    return Segments(ranges=tuple(ranges), initial=_GLUE)
+
+
+def _run(
+    machine: Emulator, elf: FirmwareElf, ports: Ports, sample: Sample, arena: tuple[int, int] | None, seed: int
+) -> _Run:
+    """Noise in the arena and paint on the stack, then the inputs, then the code between the markers."""
+    stack = stack_region(elf, machine.stack_pointer())
+    stack.paint(machine)
+    if arena:  # its contents are free between calls: results must not depend on them
+        machine.write(arena[0], np.random.default_rng(seed).bytes(arena[1]))
+    for port, value in zip(ports.inputs, sample, strict=True):
+        machine.write(port.address, np.ascontiguousarray(value).tobytes())
+    counts = machine.run()
+    outputs = tuple(port.value(machine.read(port.address, port.bytes)) for port in ports.outputs)
+    return _Run(counts=counts, stack=stack.depth(machine), outputs=outputs)
+
+
+def _compare(
+    reference: bytes | None, samples: Sequence[Sample], runs: Sequence[_Run], ports: Ports
+) -> list[int | None]:
+    """Output bytes of each run that differ from LiteRT's reference kernels."""
+    if reference is None:
+        return [None] * len(runs)
+    model = TFLiteModel(reference, reference=True)
+    return [
+        _differing(model.run(*map(_shaped, sample, ports.inputs)), run.outputs)
+        for sample, run in zip(samples, runs, strict=True)
+    ]
+
+
+def _shaped(value: np.ndarray, port: MemoryPort) -> np.ndarray:
+    return value.reshape(port.shape)
+
+
+def _differing(expected: Sample, found: Sample) -> int:
+    different = 0
+    for right, mine in zip(expected, found, strict=True):
+        a, b = (np.frombuffer(value.tobytes(), dtype=np.uint8) for value in (right, mine))
+        different += max(len(a), len(b)) if len(a) != len(b) else int(np.count_nonzero(a != b))
+    return different
+
+
+# Accounting
+
+
+def _account(
+    library: CLibrary | None,
+    elf: FirmwareElf,
+    target: Target,
+    runs: Sequence[_Run],
+    mismatches: Sequence[int | None],
+    origin: str,
+    machine: _Machine,
+    firmware: Firmware | None,
+) -> Measurement:
+    worst = max(runs, key=lambda run: run.counts.instructions)
+    timing = timing_model(target.core.name) if worst.counts.edges else None
+    edges = decoded(worst.counts.edges, elf, {})
+    profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else ())
+    parts = profile.by_segment()
+    cycles = sum(profile.cycles) if timing else None
+    return Measurement(
+        model=library.name if library else elf.path.name,
+        target=target,
+        macs=library.macs if library else None,
+        cost=Cost(instructions=worst.counts.instructions, cycles=cycles),
+        glue=parts.get(_GLUE, _none(timing is not None)),
+        sram=_sram(elf, library, max(run.stack for run in runs)),
+        flash=elf.flash(),
+        peak=_peak(library) if library and library.layers else None,
+        layers=_layers(library, parts, timing is not None) if library else (),
+        functions=_functions(library, profile, elf),
+        mix=profile.mix(),
+        samples=tuple(
+            SampleResult(
+                instructions=run.counts.instructions,
+                stack=run.stack,
+                mismatches=different,
+                output_bytes=sum(output.nbytes for output in run.outputs),
+            )
+            for run, different in zip(runs, mismatches, strict=True)
+        ),
+        inputs=origin,
+        emulator=machine.name,
+        emulator_note=machine.note,
+        compiler=firmware.compiler if firmware else None,
+        flags=firmware.flags if firmware else (),
+        timing=timing.about if timing else None,
+        versions={name: version(name) for name in ("ndtool", "unicorn", "capstone", "ziglang")},
+    )
+
+
+def _none(counted: bool) -> Cost:
+    """The cost of what did not run: nothing, or unknown."""
+    return Cost(instructions=0, cycles=0.0) if counted else Cost(instructions=None, cycles=None)
+
+
+def _sram(elf: FirmwareElf, library: CLibrary | None, stack: int) -> Sram:
+    if library is None:
+        stacks = [section.name for section in elf.sections if "stack" in section.name.lower()]
+        return Sram(arena=0, stack=stack, static=elf.static_bytes(*stacks))
+    return Sram(
+        arena=library.arena_bytes,
+        stack=stack,
+        static=elf.static_bytes(*_NOT_STATIC),
+        caller=elf.section_bytes(".caller"),
+    )
+
+
+def _peak(library: CLibrary) -> Peak:
+    layer = library.peak
+    return Peak(
+        symbol=layer.symbol,
+        name=layer.name,
+        kind=layer.kind,
+        live_bytes=layer.live_bytes,
+        live_tensors=layer.live_tensors,
+        lower_bound_bytes=library.lower_bound_bytes,
+    )
+
+
+def _layers(library: CLibrary, parts: Mapping[object, Cost], counted: bool) -> tuple[LayerResult, ...]:
+    ends = set(end_symbols(library))
+    return tuple(
+        LayerResult(
+            symbol=layer.symbol,
+            name=layer.name,
+            kind=layer.kind,
+            kernel=layer.kernel,
+            output_shape=layer.output_shape,
+            macs=layer.macs,
+            weight_bytes=layer.weight_bytes,
+            live_bytes=layer.live_bytes,
+            is_end=layer.symbol in ends,
+            cost=parts.get(index + 1, _none(counted)),
+        )
+        for index, layer in enumerate(library.layers)
+    )
+
+
+def _functions(library: CLibrary | None, profile: Profile, elf: FirmwareElf) -> tuple[FunctionResult, ...]:
+    macs: dict[str, int] = {}
+    for layer in library.layers if library else ():
+        macs[layer.kernel] = macs.get(layer.kernel, 0) + layer.macs
+    return tuple(
+        FunctionResult(name=str(name), macs=macs.get(str(name), 0), cost=cost)
+        for name, cost in profile.by_function(elf).items()
+    )
+
+
+def _keep(
+    folder: Path, library: CLibrary | None, target: Target, samples: Sequence[Sample], runs: Sequence[_Run]
+) -> None:
+    """The library, the harness and every input and output as raw bytes; the ELF is there already."""
+    if library:
+        write_library(library, folder / "c")
+        write_atomic(folder / "main.c", main_c(library))
+        write_atomic(folder / "firmware.ld", linker_script(library, target.memory))
+    for index, (sample, run) in enumerate(zip(samples, runs, strict=True)):
+        for kind, values in (("input", sample), ("output", run.outputs)):
+            for position, value in enumerate(values):
+                suffix = f"_{position}" if len(values) > 1 else ""
+                write_atomic(folder / f"{kind}{suffix}.{index}.bin", np.ascontiguousarray(value).tobytes())

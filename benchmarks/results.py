@@ -1,0 +1,139 @@
+"""What a measurement found. Every number says what it is: counted, planned, linked, painted or modelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ndtool.benchmarks.elf import Flash
+from ndtool.benchmarks.targets import Target
+from ndtool.benchmarks.timing.about import About
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sram:
+    """Bytes of SRAM: the arena is planned, the stack painted and read back, .data and .bss linked.
+
+    `caller` are the float buffers of the caller, which are not part of the total.
+    """
+
+    arena: int
+    stack: int
+    static: int
+    caller: int = 0
+
+    @property
+    def total(self) -> int:
+        """What the firmware needs."""
+        return self.arena + self.stack + self.static
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Instructions are counted, cycles modelled (None where the emulator counts no blocks)."""
+
+    instructions: int | None
+    cycles: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerResult:
+    """One call of the library. `is_end`: it converts float inputs or outputs."""
+
+    symbol: str
+    name: str
+    kind: str
+    kernel: str
+    output_shape: tuple[int, ...]
+    macs: int
+    weight_bytes: int
+    live_bytes: int
+    is_end: bool
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionResult:
+    """One function between the markers, without what it calls. `macs` of the layers whose kernel it is."""
+
+    name: str
+    macs: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResult:
+    """One run. `mismatches`: output bytes that differ from LiteRT's reference kernels; None: not compared."""
+
+    instructions: int
+    stack: int
+    mismatches: int | None
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The operator during which most of the arena is alive, and what is alive then."""
+
+    symbol: str
+    name: str
+    kind: str
+    live_bytes: int
+    live_tensors: tuple[tuple[str, int], ...]
+    lower_bound_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A firmware on a target. Costs are those of the run with most instructions."""
+
+    model: str
+    target: Target
+    macs: int | None  # None: a firmware that ndtool has not built
+    cost: Cost
+    glue: Cost  # between the markers, but in no layer
+    sram: Sram
+    flash: Flash
+    peak: Peak | None
+    layers: tuple[LayerResult, ...]
+    functions: tuple[FunctionResult, ...]
+    mix: Mapping[str, int]  # instructions by class
+    samples: tuple[SampleResult, ...]
+    inputs: str  # where they come from
+    emulator: str
+    emulator_note: str
+    compiler: str | None
+    flags: tuple[str, ...]
+    timing: About | None
+    versions: Mapping[str, str]
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Modelled cycles at the target's clock."""
+        return None if self.cost.cycles is None else 1e3 * self.cost.cycles / self.target.clock_hz
+
+    @property
+    def bit_exact(self) -> bool | None:
+        """Whether every output byte equals LiteRT's reference; None: not compared."""
+        compared = [sample.mismatches for sample in self.samples if sample.mismatches is not None]
+        return not any(compared) if compared else None
+
+    @property
+    def instruction_range(self) -> tuple[int, int]:
+        """The fewest and most instructions of any run."""
+        counts = [sample.instructions for sample in self.samples]
+        return min(counts), max(counts)
+
+    @property
+    def excess(self) -> Mapping[str, int]:
+        """Bytes by which a region of the target is exceeded; empty where all fits."""
+        used = {"flash": self.flash.total, "sram": self.sram.total}
+        found = {}
+        for name, amount in used.items():
+            limit = self.target.memory[name].bytes
+            if limit is not None and amount > limit:
+                found[name] = amount - limit
+        return found
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether flash and SRAM suffice; None on a bare core, which has no limits."""
+        return not self.excess if self.target.is_board else None

@@ -1,0 +1,116 @@
+"""The cores and boards that firmware is built for and measured on, read from targets/*.toml."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ndtool.errors import NdtoolError
+from ndtool.export.c.context import Features
+
+_FOLDER = Path(__file__).with_name("targets")
+VIRTUAL_BYTES = 32 * 1024 * 1024  # emulated length of a region: firmware that does not fit is still linked and measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """An instruction set and a pipeline, with its names in the tools used."""
+
+    name: str  # "cortex-m7"
+    features: Features  # what the C compiler may use on it
+    zig_cpu: str  # with features: "cortex_m7+fp_armv8d16sp"
+    gcc_flags: tuple[str, ...]
+    hard_float: bool
+    unicorn_cpu: str  # suffix of UC_CPU_ARM_…
+    qemu_machine: str
+    qemu_note: str  # how the machine differs from the core; empty: it does not
+    qemu_memory: Mapping[str, "Region"]
+    qemu_systick_hz: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A memory region. `bytes` is None where the target sets no limit (a bare core)."""
+
+    origin: int
+    bytes: int | None
+
+    @property
+    def emulated_bytes(self) -> int:
+        """The length that is mapped and linked against: never less than what the part has."""
+        return max(VIRTUAL_BYTES, self.bytes or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A board, or a bare core with a nominal clock and no memory limits."""
+
+    name: str
+    title: str
+    core: Core
+    clock_hz: int
+    memory: Mapping[str, Region]  # "flash" and "sram" always; "dtcm" where there is one
+
+    @property
+    def is_board(self) -> bool:
+        """Whether the target has memory limits."""
+        return self.memory["sram"].bytes is not None
+
+
+def target_names() -> tuple[str, ...]:
+    """The targets there are: bare cores first, then boards, each in alphabetical order."""
+    every = {path.stem: _read(path.stem) for path in _FOLDER.glob("*.toml")}
+    return tuple(sorted(every, key=lambda name: ("qemu" not in every[name], name)))
+
+
+def load_target(name: str) -> Target:
+    """A core or board by name.
+
+    Raises:
+        NdtoolError: there is no such target; the message has the closest name.
+    """
+    names = target_names()
+    if name not in names:
+        close = difflib.get_close_matches(name.lower(), names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}"
+        raise NdtoolError(f"no target {name!r}: {hint}")
+    content = _read(name)
+    memory = {key: _region(value) for key, value in content["memory"].items()}
+    return Target(
+        name=name,
+        title=content["title"],
+        core=_core(content.get("core", name)),
+        clock_hz=content["clock_hz"],
+        memory=MappingProxyType(memory),
+    )
+
+
+@cache
+def _read(stem: str) -> dict[str, Any]:
+    return tomllib.loads((_FOLDER / f"{stem}.toml").read_text(encoding="utf-8"))
+
+
+def _core(name: str) -> Core:
+    content = _read(name)
+    zig, qemu = content["zig"], content["qemu"]
+    return Core(
+        name=name,
+        features=Features(**content["features"]),
+        zig_cpu=zig["cpu"],
+        gcc_flags=tuple(content["gcc"]["flags"]),
+        hard_float=zig["hard_float"],
+        unicorn_cpu=content["unicorn"]["cpu"],
+        qemu_machine=qemu["machine"],
+        qemu_note=qemu.get("note", ""),
+        qemu_memory=MappingProxyType({key: _region(qemu[key]) for key in ("flash", "sram")}),
+        qemu_systick_hz=qemu["systick_hz"],
+    )
+
+
+def _region(content: Mapping[str, int]) -> Region:
+    kilobytes = content.get("kilobytes")
+    return Region(origin=content["origin"], bytes=None if kilobytes is None else kilobytes * 1024)
