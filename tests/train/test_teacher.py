@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ndtool.errors import NdtoolError
 from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import Sharing, Widened, embed, widen
 
@@ -185,6 +184,9 @@ def _networks() -> dict[str, Net]:
             _flatten_linear, a=conv(3, 4), b=conv(4, 5), hidden=nn.Linear(5 * 16, 7), head=nn.Linear(7, 5)
         ),
         "shuffle": Net(_shuffled, a=conv(3, 7), b=conv(3, 7), c=conv(7, 7, groups=7), d=conv(4, 3), head=_head(13)),
+        "shuffle by a module": Net(
+            _chain, a=nn.Sequential(conv(3, 15), nn.ChannelShuffle(3)), b=conv(15, 6, groups=3), head=_head(6)
+        ),
         "shuffle by permute": Net(_shuffle_by_permute, a=conv(3, 15), b=conv(15, 6, groups=3), head=_head(6)),
         "shuffle with the input": Net(
             lambda n, x: n.head(n.b(_shuffle(torch.cat([n.a(x), x], 1), 2))), a=conv(3, 3), b=conv(6, 4), head=_head(4)
@@ -356,7 +358,7 @@ def assert_shared(student: nn.Module, x: Tensor, expand: int, mutants: int | Non
 @pytest.mark.parametrize("expand", [2, 3])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_students_part_of_the_teacher_is_the_student(name: str, expand: int) -> None:
-    assert_shared(*small_network(name), expand)
+    assert_shared(*small_network(name), expand, mutants=None if expand == 3 else 2)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -427,7 +429,7 @@ class RandomNet(nn.Module):
         return self.head(x.flatten(1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=1, max_size=6), st.integers(2, 4))
 def test_any_combination_of_operators_keeps_the_student(operations: list[tuple[str, int]], expand: int) -> None:
     torch.manual_seed(0)
@@ -566,65 +568,3 @@ def test_layers_derived_without_change_are_layers() -> None:
 
     student = Net(_chain, a=Convolution(3, 4, 1), b=conv(4, 6), head=_head(6))
     assert_shared(student.double(), torch.randn(3, 3, 8, 8, dtype=torch.float64), expand=3)
-
-
-REFUSED = {
-    "layer norm": (Net(_chain, a=conv(3, 4), b=nn.LayerNorm(8), head=_head(4)), "'b' (LayerNorm) normalises over"),
-    "functional convolution": (
-        Net(lambda n, x: F.conv2d(n.a(x), n.w), a=conv(3, 4), w=nn.Parameter(torch.ones(2, 4, 1, 1))),
-        "'conv2d' (conv2d) has its weights outside a layer: use the module",
-    ),
-    "matmul": (Net(lambda n, x: n.a(x) @ x, a=conv(3, 3)), "'matmul' (matmul) multiplies activations"),
-    "attention": (
-        Net(lambda n, x: n.b(x, x, x)[0], (4, 8), b=nn.MultiheadAttention(8, 2)),
-        "'b' (MultiheadAttention) attention cannot be widened",
-    ),
-    "unknown operator": (
-        Net(lambda n, x: torch.cumsum(n.a(x), 1), a=conv(3, 4)),
-        "(cumsum) is an operator that ndtool",
-    ),
-    "unknown method": (Net(lambda n, x: n.a(x).roll(1, 1), a=conv(3, 4)), "'roll' (roll) is an operator that ndtool"),
-    "control flow": (Net(lambda n, x: n.a(x) if x.sum() > 0 else x, a=conv(3, 3)), "cannot be traced by torch.fx"),
-    "number from data": (Net(lambda n, x: n.a(x) * x.max().item(), a=conv(3, 4)), "'item' (item) makes a number"),
-    "mixed batch": (Net(lambda n, x: n.a(x).reshape(4, -1), a=conv(3, 4)), "(reshape) reshapes the batch"),
-    "part of the batch": (Net(lambda n, x: n.a(x)[:1], a=conv(3, 4)), "(getitem) takes a part of the batch"),
-    "mean over the batch": (Net(lambda n, x: n.a(x).mean(), a=conv(3, 4)), "(mean) reduces over the batch"),
-    "indices of a pool": (
-        Net(lambda n, x: n.b(n.a(x))[0], a=conv(3, 4), b=nn.MaxPool2d(2, return_indices=True)),
-        "'b' (MaxPool2d) gives several tensors",
-    ),
-    "wrong input": (Net(_chain, a=conv(5, 4), b=conv(4, 4), head=_head(4)), "the network fails on an input of shape"),
-    "nothing hidden": (Net(lambda n, x: n.a(x.flatten(1)), a=nn.Linear(192, 3)), "has no hidden channels"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_networks_that_cannot_be_widened_are_refused_with_the_node_and_the_reason(name: str) -> None:
-    net, reason = REFUSED[name]
-    with pytest.raises(NdtoolError) as caught:
-        widen(net, torch.randn(1, *net.shape))
-    assert reason in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_all_findings_are_named_at_once() -> None:
-    block = Net(lambda n, x: torch.cumsum(n.a(x), 1), a=conv(4, 4))
-    net = Net(_chain, a=conv(3, 4), b=block, head=nn.Sequential(nn.GroupNorm(2, 4), *_head(4)))
-    with pytest.raises(NdtoolError, match=r"'cumsum' \(cumsum in module 'b'\).*; 'head.0' \(GroupNorm\)"):
-        widen(net, torch.randn(1, 3, 8, 8))
-
-
-def test_networks_of_several_inputs_are_refused() -> None:
-    class Two(nn.Module):
-        def forward(self, x, y):
-            return x + y
-
-    with pytest.raises(NdtoolError, match="takes the inputs"):
-        widen(Two(), torch.randn(1, 3))
-
-
-@pytest.mark.parametrize("expand", [0, -1, 1.5, True])
-def test_expand_must_be_a_whole_number(expand: object) -> None:
-    student, x = small_network("chain")
-    with pytest.raises(NdtoolError, match="whole number"):
-        widen(student, x, expand)  # type: ignore[arg-type]

@@ -1,17 +1,12 @@
-"""Rules of the operators without weights: elementwise, spatial, and those that move, join or cut axes."""
+"""Rules of the operators that move, join or cut axes."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
-from torch import fx, nn
+from torch import fx
 
-from ndtool.train.widening.context import RefusedError, Rewriter, Solver, argument, holds_tensor
-from ndtool.train.widening.layers import images
+from ndtool.train.widening.context import RefusedError, Rewriter, Solver, argument, source
 from ndtool.train.widening.layout import (
     Ids,
     Layout,
@@ -26,10 +21,6 @@ from ndtool.train.widening.layout import (
 )
 
 
-def _input(node: fx.Node) -> Any:
-    return argument(node, 0, "input")
-
-
 def _dim(s: Solver, node: fx.Node, position: int, rank: int, default: int = 0, name: str = "dim") -> int:
     dim = s.constant(argument(node, position, name, default))
     if not isinstance(dim, int):
@@ -37,88 +28,9 @@ def _dim(s: Solver, node: fx.Node, position: int, rank: int, default: int = 0, n
     return dim % rank
 
 
-def solve_elementwise(s: Solver, node: fx.Node) -> Layout:
-    """Every output element depends on one element of each input: widths are tied; a broadcast axis is fixed."""
-    layouts = [s.layout(n) for n in node.all_input_nodes if holds_tensor(s.values[n][0])]
-    shape = s.shape(node)
-    result = []
-    for axis, size in enumerate(shape):
-        parts = [layout[axis - len(shape)] for layout in layouts if len(layout) >= len(shape) - axis]
-        full = [ids for ids in parts if len(ids) == size]
-        for ids in parts:
-            if len(ids) == size:
-                s.groups.tie(full[0], ids)
-            else:
-                s.groups.fix(ids)
-        result.append(full[0])
-    return tuple(result)
-
-
-# Functions of the training mode, which the trace has frozen: the module that follows the teacher's mode instead.
-DROPOUTS: Mapping[Any, Callable[..., nn.Module]] = MappingProxyType(
-    {
-        nn.functional.dropout: nn.Dropout,
-        nn.functional.dropout1d: nn.Dropout1d,
-        nn.functional.dropout2d: nn.Dropout2d,
-        nn.functional.dropout3d: nn.Dropout3d,
-        torchvision.ops.stochastic_depth: torchvision.ops.StochasticDepth,
-    }
-)
-
-
-def rewrite_dropout(w: Rewriter, node: fx.Node) -> fx.Node:
-    """As a module."""
-    names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-    given = dict(zip(names, node.args, strict=False)) | node.kwargs
-    if given.get("training", True):
-        return w.copy(node)
-    options = {name: value for name, value in given.items() if name in ("p", "mode")}
-    return w.module("dropout", DROPOUTS[node.target](**options), w.mapped(given["input"]))
-
-
-def spatial(dims: int) -> Callable[[Solver, fx.Node], Layout]:
-    """The rule of pools, resizing and padding over `dims` spatial axes: channels follow."""
-
-    def solve(s: Solver, node: fx.Node) -> Layout:
-        layout = images(s, node, dims)
-        return (*layout[:2], *(fixed(size) for size in s.shape(node)[2:]))
-
-    return solve
-
-
-def solve_interpolate(s: Solver, node: fx.Node) -> Layout:
-    """Resizing: channels follow, spatial axes are fixed."""
-    return spatial(len(s.shape(_input(node))) - 2)(s, node)
-
-
-def solve_reduction(s: Solver, node: fx.Node) -> Layout:
-    """Mean, sum, maximum over axes: these are fixed, the others follow."""
-    layout = s.layout(_input(node))
-    dims = s.constant(argument(node, 1, "dim", None))
-    dims = range(len(layout)) if dims is None else (dims,) if isinstance(dims, int) else dims
-    reduced = {dim % len(layout) for dim in dims}
-    if s.batch_axis(_input(node)) in reduced:
-        raise RefusedError("reduces over the batch: reduce over the other axes only")
-    for axis in reduced:
-        s.groups.fix(layout[axis])
-    if len(s.shape(node)) == len(layout):
-        return tuple(fixed(1) if axis in reduced else ids for axis, ids in enumerate(layout))
-    return tuple(ids for axis, ids in enumerate(layout) if axis not in reduced)
-
-
-def solve_softmax(s: Solver, node: fx.Node) -> Layout:
-    """Softmax couples the entries of its axis, which is therefore fixed."""
-    layout = s.layout(_input(node))
-    dim = s.module(node).dim if node.op == "call_module" else s.constant(argument(node, 1, "dim"))
-    if not isinstance(dim, int):
-        raise RefusedError("needs its axis as a number: give dim")
-    s.groups.fix(layout[dim])
-    return layout
-
-
 def solve_permute(s: Solver, node: fx.Node) -> Layout:
     """Axes change places."""
-    layout = s.layout(_input(node))
+    layout = s.layout(source(node))
     labels = torch.empty(tuple(range(len(layout))), device="meta")  # sizes that tell the axes apart
     rest = [s.constant(arg) for arg in node.args[1:]]
     options = {name: s.constant(value) for name, value in node.kwargs.items() if name != "input"}
@@ -128,7 +40,7 @@ def solve_permute(s: Solver, node: fx.Node) -> Layout:
 
 def _parts(s: Solver, node: fx.Node) -> tuple[Part, ...]:
     """The independent parts of a reshape, the same for every batch size; the batch stays the outermost of its part."""
-    x = _input(node)
+    x = source(node)
     cuts = [reshape_parts(s.values[x][run].shape, s.values[node][run].shape) for run in (0, 1)]
     batch_in, batch_out = s.batch_axis(x), s.batch_axis(node)
     apart = "reshapes the batch into other axes: keep it the first axis"
@@ -145,7 +57,7 @@ def _parts(s: Solver, node: fx.Node) -> tuple[Part, ...]:
 
 def solve_reshape(s: Solver, node: fx.Node) -> Layout:
     """Axes are merged and split; one axis of each part carries the widening."""
-    layout = s.layout(_input(node))
+    layout = s.layout(source(node))
     after = s.shape(node)
     result = [fixed(size) for size in after]
     for part in _parts(s, node):
@@ -160,7 +72,7 @@ def solve_reshape(s: Solver, node: fx.Node) -> Layout:
 
 def rewrite_reshape(w: Rewriter, node: fx.Node) -> fx.Node:
     """The teacher's shape, with the blocks of each part put in order between merging and splitting its axes."""
-    before, after = w.solver.layout(_input(node)), w.solver.layout(node)
+    before, after = w.solver.layout(source(node)), w.solver.layout(node)
     final, batch = w.shape(node), w.solver.batch_axis(node)
     merged: list[int] = []
     orders: list[tuple[int, Ids]] = []
@@ -175,8 +87,8 @@ def rewrite_reshape(w: Rewriter, node: fx.Node) -> fx.Node:
             merged.append(len(order))
         else:
             merged.extend(final[a] for a in part.after)
-    x = w.mapped(_input(node))
-    if merged != w.shape(_input(node)):
+    x = w.mapped(source(node))
+    if merged != w.shape(source(node)):
         x = w.graph.call_function(torch.reshape, (x, tuple(merged)))
     for axis, order in orders:
         x = w.reorder(x, axis, order)
@@ -185,8 +97,8 @@ def rewrite_reshape(w: Rewriter, node: fx.Node) -> fx.Node:
 
 def solve_expand(s: Solver, node: fx.Node) -> Layout:
     """Axes of size one are repeated; the repeated axis is fixed."""
-    layout, shape = s.layout(_input(node)), s.shape(node)
-    if s.batch_axis(node) is not None and s.batch_axis(_input(node)) is None:
+    layout, shape = s.layout(source(node)), s.shape(node)
+    if s.batch_axis(node) is not None and s.batch_axis(source(node)) is None:
         raise RefusedError("repeats a constant over the batch: let broadcasting do it")
     result = [fixed(size) for size in shape[: len(shape) - len(layout)]]
     for ids, size in zip(layout, shape[len(result) :], strict=True):
@@ -198,7 +110,7 @@ def solve_expand(s: Solver, node: fx.Node) -> Layout:
 
 def rewrite_expand(w: Rewriter, node: fx.Node) -> fx.Node:
     """Expand to the teacher's shape."""
-    return w.graph.call_method("expand", (w.mapped(_input(node)), *w.shape(node)))
+    return w.graph.call_method("expand", (w.mapped(source(node)), *w.shape(node)))
 
 
 def solve_cat(s: Solver, node: fx.Node) -> Layout:
@@ -220,9 +132,9 @@ def solve_cat(s: Solver, node: fx.Node) -> Layout:
 
 def solve_split(s: Solver, node: fx.Node) -> list[Layout]:
     """Channels are cut where the student's are; each piece follows its part of the input."""
-    layout = s.layout(_input(node))
+    layout = s.layout(source(node))
     dim = _dim(s, node, 2, len(layout))
-    if s.batch_axis(_input(node)) == dim:
+    if s.batch_axis(source(node)) == dim:
         raise RefusedError("splits the batch: split along another axis")
     sizes = [piece.shape[dim] for piece in s.values[node][0]]
     pieces = np.split(layout[dim], np.cumsum(sizes)[:-1])
@@ -232,8 +144,8 @@ def solve_split(s: Solver, node: fx.Node) -> list[Layout]:
 def rewrite_split(w: Rewriter, node: fx.Node) -> fx.Node:
     """Cut at the teacher's sizes."""
     pieces = w.solver.layouts[node]
-    dim = _dim(w.solver, node, 2, len(w.solver.layout(_input(node))))
-    return w.graph.call_function(torch.split, (w.mapped(_input(node)), [w.size(piece[dim]) for piece in pieces], dim))
+    dim = _dim(w.solver, node, 2, len(w.solver.layout(source(node))))
+    return w.graph.call_function(torch.split, (w.mapped(source(node)), [w.size(piece[dim]) for piece in pieces], dim))
 
 
 def solve_getitem(s: Solver, node: fx.Node) -> Layout | list[Layout]:
@@ -285,79 +197,48 @@ def rewrite_getitem(w: Rewriter, node: fx.Node) -> fx.Node:
     return x if all(item == slice(None) for item in items) else w.graph.call_function(node.target, (x, tuple(items)))
 
 
-def _block_index(widths: Ids, item: slice) -> Ids:
+def _block_index(widths: Ids, item: slice | Ids) -> Ids:
     """The teacher's entries in the blocks of the entries that the student takes."""
     taken, first = widths[item], student_index(widths)[item]
     return np.repeat(first - (np.cumsum(taken) - taken), taken) + np.arange(taken.sum())
 
 
+def solve_channel_shuffle(s: Solver, node: fx.Node) -> Layout:
+    """The channels of the groups are interleaved."""
+    layout = s.layout(source(node))
+    return (layout[0], layout[1][_shuffled(s, node)], *layout[2:])
+
+
+def _shuffled(s: Solver, node: fx.Node) -> Ids:
+    """For each channel of the output, the input's."""
+    groups = s.module(node).groups if node.op == "call_module" else s.constant(argument(node, 1, "groups"))
+    return np.arange(s.shape(node)[1]).reshape(groups, -1).T.ravel()
+
+
+def rewrite_channel_shuffle(w: Rewriter, node: fx.Node) -> fx.Node:
+    """The blocks are interleaved."""
+    widths = w.widths(w.solver.layout(source(node))[1])
+    return w.reorder(w.mapped(source(node)), 1, _block_index(widths, _shuffled(w.solver, node)))
+
+
 def solve_narrow(s: Solver, node: fx.Node) -> Layout:
     """A slice of one axis follows its part of the input."""
-    layout = s.layout(_input(node))
+    layout = s.layout(source(node))
     dim, item = _narrow(s, node)
-    if s.batch_axis(_input(node)) == dim:
+    if s.batch_axis(source(node)) == dim:
         raise RefusedError("takes a part of the batch: narrow another axis")
     return (*layout[:dim], layout[dim][item], *layout[dim + 1 :])
 
 
 def _narrow(s: Solver, node: fx.Node) -> tuple[int, slice]:
-    dim = _dim(s, node, 1, len(s.layout(_input(node))))
+    dim = _dim(s, node, 1, len(s.layout(source(node))))
     start, length = s.constant(argument(node, 2, "start")), s.constant(argument(node, 3, "length"))
-    start %= s.shape(_input(node))[dim]
+    start %= s.shape(source(node))[dim]
     return dim, slice(start, start + length)
 
 
 def rewrite_narrow(w: Rewriter, node: fx.Node) -> fx.Node:
     """The blocks of the channels that the student takes."""
     dim, item = _narrow(w.solver, node)
-    index = _block_index(w.widths(w.solver.layout(_input(node))[dim]), item)
-    return w.graph.call_function(torch.narrow, (w.mapped(_input(node)), dim, int(index[0]), len(index)))
-
-
-def _padding(s: Solver, node: fx.Node) -> list[tuple[int, int]]:
-    """(before, after) for each axis of the input."""
-    pad = s.constant(argument(node, 1, "pad"))
-    rank = len(s.layout(_input(node)))
-    return [(0, 0)] * (rank - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
-
-
-def solve_pad(s: Solver, node: fx.Node) -> Layout:
-    """Padding: new channels of zeros are a group of their own; spatial axes are fixed."""
-    layout, padding = s.layout(_input(node)), _padding(s, node)
-    result = []
-    for axis, (ids, (before, after)) in enumerate(zip(layout, padding, strict=True)):
-        if (before, after) == (0, 0):
-            result.append(ids)
-        elif axis == s.batch_axis(_input(node)):
-            raise RefusedError("pads the batch: pad the other axes only")
-        elif axis == 1 and min(before, after) >= 0:
-            result.append(np.concatenate([s.groups.new(before), ids, s.groups.new(after)]))
-        else:
-            s.groups.fix(ids)
-            result.append(fixed(s.shape(node)[axis]))
-    return tuple(result)
-
-
-def rewrite_pad(w: Rewriter, node: fx.Node) -> fx.Node:
-    """Pad by the widths of the new channels."""
-    before, after = w.solver.layout(_input(node)), w.solver.layout(node)
-    pad: list[int] = []
-    for axis, (left, right) in reversed(list(enumerate(_padding(w.solver, node)))):
-        if axis == 1 and min(left, right) >= 0:
-            left, right = w.size(after[axis][:left]), w.size(after[axis][left + len(before[axis]) :])
-        pad += [left, right]
-    while len(pad) > 2 and pad[-2:] == [0, 0]:
-        pad = pad[:-2]
-    mode, value = argument(node, 2, "mode", "constant"), argument(node, 3, "value", None)
-    return w.graph.call_function(
-        nn.functional.pad, (w.mapped(_input(node)), tuple(pad)), {"mode": mode, "value": w.mapped(value)}
-    )
-
-
-def solve_refusal(reason: str) -> Callable[[Solver, fx.Node], Layout]:
-    """The rule of an operator that cannot be widened."""
-
-    def solve(s: Solver, node: fx.Node) -> Layout:
-        raise RefusedError(reason)
-
-    return solve
+    index = _block_index(w.widths(w.solver.layout(source(node))[dim]), item)
+    return w.graph.call_function(torch.narrow, (w.mapped(source(node)), dim, int(index[0]), len(index)))

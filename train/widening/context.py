@@ -29,6 +29,11 @@ def argument(node: fx.Node, position: int, name: str, default: Any = None) -> An
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
+def source(node: fx.Node) -> Any:
+    """The tensor that a call works on."""
+    return argument(node, 0, "input")
+
+
 class Solver:
     """The layouts of all tensors so far; every rule reads its inputs' layouts, adds ties, and returns its output's."""
 

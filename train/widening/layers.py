@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
-from ndtool.train.widening.context import RefusedError, Rewriter, Solver, whole
+from ndtool.train.widening.context import RefusedError, Rewriter, Solver, source, whole
 from ndtool.train.widening.layout import Axis, Ids, Layout, block_keys, fixed, reordering
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -19,7 +19,7 @@ def images(s: Solver, node: fx.Node, dims: int) -> Layout:
     Raises:
         RefusedError: the input has another rank.
     """
-    layout = s.layout(node.args[0] if node.args else node.kwargs.get("input"))
+    layout = s.layout(source(node))
     if len(layout) != dims + 2:
         raise RefusedError(f"expects a batch (N, C and {dims} more axes), gets {len(layout)} axes")
     for ids in layout[2:]:
@@ -58,7 +58,7 @@ def rewrite_convolution(w: Rewriter, node: fx.Node) -> fx.Node:
     multiplier = conv.out_channels // conv.in_channels
     if conv.groups == 1 or conv.groups != conv.in_channels or multiplier == 1:
         return x
-    widths = w.widths(w.solver.layout(node.args[0])[1])
+    widths = w.widths(w.solver.layout(source(node))[1])
     base = int(widths.max())
     want = block_keys([np.repeat(widths, multiplier)], base)
     # As convolved: of each block, each teacher channel's run of outputs in turn.
@@ -82,7 +82,7 @@ def solve_transposed_convolution(s: Solver, node: fx.Node) -> Layout:
 def solve_linear(s: Solver, node: fx.Node) -> Layout:
     """A linear layer makes a new group of features, in the last axis."""
     linear = s.module(node)
-    layout = s.layout(node.args[0] if node.args else node.kwargs.get("input"))
+    layout = s.layout(source(node))
     out = s.output_ids(linear.weight, 0, linear.out_features)
     s.store(linear.weight, (Axis(out), Axis(layout[-1])))
     s.store(linear.bias, (Axis(out),))
@@ -92,7 +92,7 @@ def solve_linear(s: Solver, node: fx.Node) -> Layout:
 def solve_batch_norm(s: Solver, node: fx.Node) -> Layout:
     """BatchNorm follows its input; student and teacher have their own."""
     norm = s.module(node)
-    layout = s.layout(node.args[0] if node.args else node.kwargs.get("input"))
+    layout = s.layout(source(node))
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
         s.store(tensor, (Axis(layout[1]),), own=True)
     s.store(norm.num_batches_tracked, (), own=True)
@@ -102,7 +102,7 @@ def solve_batch_norm(s: Solver, node: fx.Node) -> Layout:
 def solve_prelu(s: Solver, node: fx.Node) -> Layout:
     """PReLU follows its input; its slopes are shared."""
     prelu = s.module(node)
-    layout = s.layout(node.args[0] if node.args else node.kwargs.get("input"))
+    layout = s.layout(source(node))
     s.store(prelu.weight, (Axis(layout[1]),) if prelu.num_parameters > 1 else whole(prelu.weight.shape))
     return layout
 

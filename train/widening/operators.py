@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ndtool.train.widening import axes, layers
+from ndtool.train.widening import axes, layers, pointwise
 from ndtool.train.widening.context import Rewriter, Solver
 from ndtool.train.widening.layout import Layout
 from ndtool.train.widening.trace import layer_type
@@ -24,20 +24,21 @@ class Rule:
     rewrite: Callable[[Rewriter, fx.Node], fx.Node] = Rewriter.copy
 
 
-ELEMENTWISE = Rule(axes.solve_elementwise)
-DROPOUT = Rule(axes.solve_elementwise, axes.rewrite_dropout)
-POOL = {dims: Rule(axes.spatial(dims)) for dims in (1, 2, 3)}
-INTERPOLATE = Rule(axes.solve_interpolate)
-SOFTMAX = Rule(axes.solve_softmax)
-REDUCTION = Rule(axes.solve_reduction)
+ELEMENTWISE = Rule(pointwise.solve_elementwise)
+DROPOUT = Rule(pointwise.solve_elementwise, pointwise.rewrite_dropout)
+POOL = {dims: Rule(pointwise.spatial(dims)) for dims in (1, 2, 3)}
+INTERPOLATE = Rule(pointwise.solve_interpolate)
+SOFTMAX = Rule(pointwise.solve_softmax)
+REDUCTION = Rule(pointwise.solve_reduction)
 RESHAPE = Rule(axes.solve_reshape, axes.rewrite_reshape)
 PERMUTE = Rule(axes.solve_permute)
 EXPAND = Rule(axes.solve_expand, axes.rewrite_expand)
 CAT = Rule(axes.solve_cat)
 SPLIT = Rule(axes.solve_split, axes.rewrite_split)
+CHANNEL_SHUFFLE = Rule(axes.solve_channel_shuffle, axes.rewrite_channel_shuffle)
 NARROW = Rule(axes.solve_narrow, axes.rewrite_narrow)
 GETITEM = Rule(axes.solve_getitem, axes.rewrite_getitem)
-PAD = Rule(axes.solve_pad, axes.rewrite_pad)
+PAD = Rule(pointwise.solve_pad, pointwise.rewrite_pad)
 CONVOLUTION = Rule(layers.solve_convolution, layers.rewrite_convolution)
 TRANSPOSED = Rule(layers.solve_transposed_convolution)
 LINEAR = Rule(layers.solve_linear)
@@ -46,7 +47,7 @@ PRELU = Rule(layers.solve_prelu)
 
 
 def _refused(reason: str) -> Rule:
-    return Rule(axes.solve_refusal(reason))
+    return Rule(pointwise.solve_refusal(reason))
 
 
 FUNCTIONAL_LAYER = _refused("has its weights outside a layer: use the module (nn.Conv2d, nn.Linear, nn.BatchNorm2d, …)")
@@ -79,6 +80,7 @@ MODULES: Mapping[type[nn.Module] | None, Rule] = MappingProxyType(
     | _rows(INTERPOLATE, "Upsample UpsamplingNearest2d UpsamplingBilinear2d", nn)
     | _rows(SOFTMAX, "Softmax LogSoftmax", nn)
     | _rows(RESHAPE, "Flatten Unflatten", nn)
+    | _rows(CHANNEL_SHUFFLE, "ChannelShuffle", nn)
     | _rows(NORM, "LayerNorm GroupNorm LocalResponseNorm RMSNorm", nn)
     | _rows(ATTENTION, "MultiheadAttention TransformerEncoderLayer TransformerDecoderLayer", nn)
 )
@@ -89,7 +91,7 @@ FUNCTIONS: Mapping[Any, Rule] = MappingProxyType(
     | _rows(ELEMENTWISE, "relu relu_ sigmoid tanh selu celu", torch, F)
     | _rows(ELEMENTWISE, "relu6 leaky_relu leaky_relu_ elu elu_ gelu silu mish hardswish hardsigmoid hardtanh", F)
     | _rows(ELEMENTWISE, "hardtanh_ softplus softsign logsigmoid threshold", F)
-    | dict.fromkeys(axes.DROPOUTS, DROPOUT)
+    | dict.fromkeys(pointwise.DROPOUTS, DROPOUT)
     | _rows(POOL[1], "avg_pool1d max_pool1d adaptive_avg_pool1d adaptive_max_pool1d", F)
     | _rows(POOL[2], "avg_pool2d max_pool2d adaptive_avg_pool2d adaptive_max_pool2d", F)
     | _rows(INTERPOLATE, "interpolate upsample", F)
@@ -99,6 +101,7 @@ FUNCTIONS: Mapping[Any, Rule] = MappingProxyType(
     | _rows(PERMUTE, "permute transpose movedim swapaxes t", torch)
     | _rows(CAT, "cat concat concatenate", torch)
     | _rows(SPLIT, "chunk split", torch)
+    | _rows(CHANNEL_SHUFFLE, "channel_shuffle native_channel_shuffle", torch)
     | _rows(NARROW, "narrow", torch)
     | _rows(GETITEM, "getitem", operator)
     | _rows(PAD, "pad", F)

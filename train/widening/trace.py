@@ -13,6 +13,7 @@ from ndtool.errors import NdtoolError
 
 # Sizes that depend on the batch are those that differ between two runs.
 PROBE_BATCHES = (2, 3)
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AssertionError)  # of the user's forward pass
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def trace(student: nn.Module, example: Tensor) -> Traced:
     root = copy.deepcopy(student).eval()
     try:
         graph = _Tracer().trace(root)
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+    except (*_FAILURES, AttributeError, NotImplementedError) as error:
         raise NdtoolError(
             f"the forward pass of {type(student).__name__} cannot be traced by torch.fx ({_first_line(error)}): "
             "make its control flow independent of the data"
@@ -77,7 +78,7 @@ def trace(student: nn.Module, example: Tensor) -> Traced:
         try:
             with torch.no_grad():
                 recorder.run(example[:1].expand(batch, *example.shape[1:]).clone())
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        except _FAILURES as error:
             raise NdtoolError(
                 f"the network fails on an input of shape ({batch}, {', '.join(map(str, example.shape[1:]))}) "
                 f"({_first_line(error)}): check the input shape, and that any batch size is accepted"
