@@ -45,7 +45,7 @@ RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
         "seed": (0, 2**31 - 1),
     }
 )
-_LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
+_LEARNING_RATES = {"sgd": 0.1, "adamw": 3e-3}
 _WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.01}
 
 
@@ -86,7 +86,7 @@ class TrainConfig:
     amp: bool = True
     seed: int = 0
     device: str = "auto"
-    augment: str | None = "auto"
+    augment: str = "auto"
     validation: float = 0.1
     normalisation: Normalisation | None = None
     bn_samples: int = 2048

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
@@ -22,6 +21,7 @@ from ndtool.train.metrics import MetricsWriter, Progress, Window, read_metrics
 from ndtool.train.optim import lr_at, set_lr
 from ndtool.train.run import RunFolder
 from ndtool.train.training import Training, wire
+from ndtool.train.zoo.count import count
 
 __all__ = ["Progress", "Score", "TrainResult", "evaluate", "fit", "load_run_data"]
 
@@ -217,7 +217,10 @@ def _finish(training: Training) -> TrainResult:
     test = _score(training, student, training.data.test)
     teacher_test = None if teacher is None else _score(training, teacher, training.data.test)
     with replacing(training.run.student) as temporary:
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()}, temporary)
+        save_file(
+            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()},
+            temporary,
+        )
     result = _result(training, test, teacher_test)
     training.run.write_result(_summary(training, result, student))
     return result
@@ -238,7 +241,7 @@ def _result(training: Training, test: Score | None = None, teacher_test: Score |
 
 def _summary(training: Training, result: TrainResult, student: nn.Module) -> dict[str, Any]:
     """The content of result.json: accuracies are fractions, `macs` are those of one sample."""
-    config = training.config
+    config, cost = training.config, count(student, training.config.model.input_shape)
     scores = {"student": result.test, "teacher": result.teacher_test}
     lines = [line for line in read_metrics(training.run.metrics) if line["event"] == "validation"]
     return {
@@ -253,19 +256,11 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
         "validation": result.validation and result.validation.to_dict(),
         "test": {name: score.to_dict() for name, score in scores.items() if score is not None},
         "history": [{name: line[name] for name in ("epoch", "student", "teacher") if name in line} for line in lines],
-        "parameters": sum(p.numel() for p in student.parameters()),
-        "macs": _macs(student, torch.zeros(1, *config.model.input_shape, device=training.device)),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
         "learning_rate": config.learning_rate,
         "weight_decay": config.decay,
         "device": str(training.device),
         "seconds": round(result.seconds, 3),
         "versions": {"ndtool": __version__, "python": platform.python_version(), "torch": torch.__version__},
     }
-
-
-@torch.no_grad()
-def _macs(model: nn.Module, x: torch.Tensor) -> int:
-    """Multiply-accumulates of convolutions and matrix products, for one sample."""
-    with FlopCounterMode(display=False) as counter:
-        model(x)
-    return counter.get_total_flops() // 2

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
@@ -13,7 +12,7 @@ from ndtool.train.config import TrainConfig
 from ndtool.train.data import RECONSTRUCTION, Data
 from ndtool.train.evaluation import Score
 from ndtool.train.methods import METHODS, Method
-from ndtool.train.models import build
+from ndtool.train.models import ModelSpec, build
 from ndtool.train.optim import MovingAverage, make_optimizer
 from ndtool.train.run import RunFolder
 
@@ -106,9 +105,9 @@ def wire(config: TrainConfig, run: RunFolder, data: Data) -> Training:
     """
     device = resolve_device(config.device)
     torch.manual_seed(config.seed)
+    _check_fits(config.model, data)
     student = build(config.model).to(device)
     example = torch.zeros(2, *config.model.input_shape, device=device)
-    _check_fits(config, student, data, example)
     method = METHODS[config.method](config, data.task, student, example)
     optimizer = make_optimizer(
         config.optimizer,
@@ -146,19 +145,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-@torch.no_grad()
-def _check_fits(config: TrainConfig, student: nn.Module, data: Data, example: Tensor) -> None:
-    """Raise NdtoolError where model, data and task do not belong together."""
-    name = config.model.name
-    if tuple(config.model.input_shape) != tuple(data.input_shape):
-        raise NdtoolError(f"{name} takes {config.model.input_shape}, the data are {data.input_shape}: give one shape")
-    student.eval()
-    output = student(example)
-    student.train()
-    if not isinstance(output, Tensor):
-        raise NdtoolError(f"{name} returns a {type(output).__name__}: return one tensor")
-    given, classes = tuple(output.shape[1:]), len(data.classes)
-    if data.task == RECONSTRUCTION and output.shape != example.shape:
-        raise NdtoolError(f"{name} returns {given} a sample: return {data.input_shape}, as it takes")
-    if data.task != RECONSTRUCTION and (output.ndim != 2 or output.shape[1] < classes):
-        raise NdtoolError(f"{name} returns {given} a sample: return {classes} logits, one a class of {data.name}")
+def _check_fits(spec: ModelSpec, data: Data) -> None:
+    """Raise NdtoolError where the model was specified for other data."""
+    if tuple(spec.input_shape) != tuple(data.input_shape):
+        given, wanted = ("x".join(map(str, shape)) for shape in (spec.input_shape, data.input_shape))
+        raise NdtoolError(f"{spec.name} takes {given}, {data.name} has {wanted}: give both the same input shape")
+    if spec.classes < len(data.classes):
+        raise NdtoolError(f"{spec.name} has {spec.classes} outputs: {data.name} has {len(data.classes)} classes")
+    if (data.task == RECONSTRUCTION) != (spec.classes == 0):
+        raise NdtoolError(f"{spec.name} with {spec.classes} outputs does not suit the task {data.task}: choose another")

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ def test_warm_up_is_linear_and_the_cosine_follows():
     assert rates[10] == pytest.approx(0.4)
     assert rates[55] == pytest.approx(0.2)
     assert rates[100] == pytest.approx(0.0)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[25] == pytest.approx(0.2 * (1 + math.cos(math.pi * 15 / 90)))
 
 
