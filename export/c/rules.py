@@ -2,6 +2,9 @@
 
 from ndtool.export.c.context import Rule
 from ndtool.export.c.graph import Op, Tensor
+from ndtool.export.c.quantisation import INT8_MAX, INT8_MIN
+
+MIN_SCALE, MAX_SCALE = 2.0**-40, 2.0**40  # float32 holds every product and ratio of three such scales
 
 
 def inputs_are(least: int, most: int | None = None) -> Rule:
@@ -27,6 +30,10 @@ def _quantised_int8(tensor: Tensor) -> str | None:
     if len(tensor.scale) != 1:
         how = "per channel" if tensor.scale else "not at all"
         return f"{tensor.name!r} is quantised {how}"
+    if not MIN_SCALE <= tensor.scale[0] <= MAX_SCALE:
+        return f"{tensor.name!r} has the scale {tensor.scale[0]:g}, which no calibration gives"
+    if not INT8_MIN <= tensor.zero_point[0] <= INT8_MAX:
+        return f"{tensor.name!r} has the zero point {tensor.zero_point[0]}"
     return None
 
 

@@ -169,6 +169,11 @@ def constant_inputs(first: int, last: int, names: str) -> Rule:
     return rule
 
 
+def has_no_gaps(op: Op) -> str | None:
+    """every input must be present"""
+    return "one is absent" if any(tensor is None for tensor in op.inputs) else None
+
+
 def permutation_fits(op: Op) -> str | None:
     """the permutation must name every axis of the input once, and the output have the permuted shape"""
     assert op.inputs[0] is not None
@@ -282,7 +287,13 @@ TRANSPOSE_RULES = (
     permutation_fits,
     moves_in_six_loops,
 )
-_JOIN_RULES = (rules.inputs_are(1, 1024), rules.has_one_output, rules.inputs_are_int8, rules.outputs_are_int8)
+_JOIN_RULES = (
+    rules.inputs_are(1, 1024),
+    has_no_gaps,
+    rules.has_one_output,
+    rules.inputs_are_int8,
+    rules.outputs_are_int8,
+)
 CONCATENATION_RULES = (*_JOIN_RULES, all_quantised_alike, has_no_activation, shapes_join)
 PACK_RULES = (*_JOIN_RULES, shapes_stack)
 UNPACK_RULES = (rules.inputs_are(1), rules.input_is_int8, rules.input_is_computed, rules.outputs_are_int8, shapes_stack)

@@ -231,6 +231,11 @@ def output_scale_is_not_finer(op: Op) -> str | None:
     return None if _hard_swish_multiplier(op)[1] <= 0 else f"{output.scale[0]:g} and {source.scale[0]:g}"
 
 
+def slope_is_ordinary(op: Op) -> str | None:
+    """the slope for negative values must be a number of at most 2^16"""
+    return None if abs(op.options["alpha"]) <= 1 << 16 else f"it is {op.options['alpha']:g}"
+
+
 RULES = (
     rules.inputs_are(1),
     rules.has_one_output,

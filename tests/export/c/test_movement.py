@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
+from ndtool.export.c.call import Buffer, Call, Struct
+from ndtool.export.c.context import Context
+from ndtool.export.c.operators import OPERATORS
 from ndtool.export.c.operators.resize import nearest
+from ndtool.export.c.reader import read_graph
 from ndtool.tests.export.c.batches import Draw, batched, check_batch, shapes, tensors
-from ndtool.tests.export.c.harness import O, T, check_kernel, constant, random_int8, single_op
+from ndtool.tests.export.c.harness import O, T, check_kernel, constant, model, random_int8, single_op
 
 INTEGERS = st.sampled_from(["int32", "int64"])
 
@@ -192,6 +196,57 @@ def test_the_nearest_index_is_inside_and_rises(size, target, align_corners, half
     assert indices.min() >= 0
     assert indices.max() < size
     assert np.all(np.diff(indices) >= 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(transposes(), paddings(), slices(), strided_slices(), concatenations(), splits(), stacks(), resizes()),
+    st.data(),
+)
+def test_a_damaged_operator_is_refused_or_stays_within_its_tensors(op, data):
+    """One number of a shape or a constant is changed."""
+    tensor = data.draw(st.sampled_from([t for t in [*op.inputs, *op.outputs] if t.shape]))
+    if tensor.data is not None and tensor.dtype != "int8" and data.draw(st.booleans()):
+        tensor.data = tensor.data.copy()
+        tensor.data.reshape(-1)[data.draw(st.integers(0, tensor.data.size - 1))] = data.draw(st.integers(-9, 9))
+    elif tensor.data is None:
+        shape = list(tensor.shape)
+        shape[data.draw(st.integers(0, len(shape) - 1))] = data.draw(st.integers(1, 7))
+        tensor.shape = shape[: data.draw(st.integers(0, len(shape)))] if data.draw(st.booleans()) else shape
+    (read,) = read_graph(model([op]), "damaged").ops
+    rules = OPERATORS[read.kind].rules
+    if any(rule(read) for rule in rules):
+        return
+    lowered = OPERATORS[read.kind].lower(read, Context())
+    for part in lowered if isinstance(lowered, tuple) else (lowered,):
+        if isinstance(part, Call):
+            assert_stays_inside(part)
+        else:
+            assert part.input.bytes == part.output.bytes
+
+
+def assert_stays_inside(part: Call) -> None:
+    """The bytes that a call's parameters reach lie within its tensors."""
+    output, source = part.writes[0], part.arguments[1]
+    input_bytes = source.tensor.bytes if isinstance(source, Buffer) else source.values.size
+    fields = next(a.fields for a in part.arguments if isinstance(a, Struct))
+    if part.kernel == "nd_copy":
+        for side, bytes_there in (("output", output.bytes), ("input", input_bytes)):
+            reach = [(n - 1) * step for n, step in zip(fields["size"], fields[f"{side}_step"], strict=True)]
+            assert fields[f"{side}_offset"] + sum(r for r in reach if r < 0) >= 0
+            assert fields[f"{side}_offset"] + sum(r for r in reach if r > 0) + fields["run"] <= bytes_there
+    elif part.kernel == "nd_pad":
+        written = fields["run"] + fields["before"][4] + fields["after"][4]
+        for loop in (3, 2, 1, 0):
+            written = written * fields["size"][loop] + fields["before"][loop] + fields["after"][loop]
+        assert written == output.bytes
+        assert int(np.prod(fields["size"])) * fields["run"] == input_bytes
+    else:
+        assert part.kernel == "nd_resize_nearest"
+        shape = [fields[name] for name in ("batches", "output_height", "output_width", "channels")]
+        assert int(np.prod(shape)) == output.bytes
+        assert fields["rows"].values.max() < fields["input_height"]
+        assert fields["columns"].values.max() < fields["input_width"]
 
 
 def test_moving_axes_of_one_costs_no_code():
