@@ -50,7 +50,8 @@ def export_model(
 ) -> ExportResult:
     """Convert a model step by step, verify each step, and write the files into a folder: all of them, or none.
 
-    Files of an earlier export that this one does not make are removed, so that what lies there belongs together.
+    Files of an earlier export that this one does not make are removed, so that what lies there belongs together; where
+    the source is one of them, it and what it was made from stay.
 
     Args:
         source: from `open_source` or `open_with_data`.
@@ -83,7 +84,7 @@ def export_model(
             work.to_c(c_name)
         result = work.result(out)
         write_atomic(room.export_record, record_of(source, result, data, calibration if int8 and not integer else 0))
-        _move(room, out)
+        _move(room, out, source.path)
     return result
 
 
@@ -209,9 +210,14 @@ def _room(out: Artifacts) -> Iterator[Artifacts]:
         shutil.rmtree(room.path, ignore_errors=True)
 
 
-def _move(room: Artifacts, out: Artifacts) -> None:
-    """Put what was made in its place, and remove what an earlier export made and this one has not."""
-    for made, place in zip(room.exported, out.exported, strict=True):
+def _move(room: Artifacts, out: Artifacts, source: Path | None) -> None:
+    """Put what was made in its place, and remove what an earlier export made and this one has not.
+
+    Where the source is one of the folder's own files, it and what it was made from stay.
+    """
+    places = [place.resolve() for place in out.exported]
+    kept = places.index(source.resolve()) + 1 if source is not None and source.resolve() in places else 0
+    for made, place in list(zip(room.exported, out.exported, strict=True))[kept:]:
         if place.is_dir():
             shutil.rmtree(place)
         if made.exists():

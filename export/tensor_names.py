@@ -44,7 +44,9 @@ def module_path(name: str, module: nn.Module) -> str:
     `pkg.Net/torch.nn.modules.container.Sequential_features/torch.nn.modules.conv.Conv2d_0;`.
     """
     paths = [_descend(location.split(";")[0].split("/")[1:], module) for location in name.split(";;")]
-    return max(paths, key=lambda path: path.count(".") + bool(path))
+    return max(
+        reversed(paths), key=lambda path: path.count(".") + bool(path)
+    )  # of a fused pair the producer comes last
 
 
 def _descend(steps: list[str], module: nn.Module) -> str:

@@ -13,6 +13,7 @@ CTYPES = {
     "int32": "int32_t",
     "uint32": "uint32_t",
     "float32": "float",
+    "float64": "double",
 }
 
 

@@ -72,3 +72,44 @@ def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
     rounded = np.where(np.abs(ratio) < 2**22, rounded, ratio)  # beyond, adding a half would itself round
     return np.clip(rounded + zero_point, INT8_MIN, INT8_MAX).astype(np.int8)
+
+
+def multiplier_like_double(real: float, sums: tuple[int, int], results: tuple[int, int]) -> Multiplier | None:
+    """A multiplier that, rounded once, gives round(sum * real) as double precision computes it.
+
+    LiteRT's FULLY_CONNECTED scales in double precision, halves away from zero, which a 31-bit multiplier can only follow
+    where no sum comes too near to a half. This finds a multiplier, the nearest or one a few units beside it, that agrees
+    for every sum in `sums` (smallest, largest) whose result matters: both are monotonic, so that it is enough to compare
+    them around the sums where the result steps from one value in `results` (smallest, largest) to the next.
+
+    Returns:
+        None if there is none, or if a result could leave int32.
+    """
+    nearest = quantise_multiplier(real)
+    low, high = sums
+    if max(abs(low), abs(high)) * real >= (1 << 31) - 256 or not nearest.value:
+        return nearest if real == 0.0 else None
+    steps = (np.arange(results[0] + 1, results[1] + 1) - 0.5) / real
+    steps = np.floor(steps[(steps > low - 4) & (steps < high + 4)]).astype(np.int64)
+    tried = np.clip((steps[:, None] + np.arange(-3, 5)).reshape(-1), low, high)
+    expected = _round_away(tried * real)
+    for distance in sorted(range(-64, 65), key=abs):
+        value = nearest.value + distance
+        if 0 < value < 1 << 31:
+            candidate = Multiplier(value, nearest.shift)
+            if np.array_equal(_requantise_once(tried, candidate), expected):
+                return candidate
+    return None
+
+
+def _round_away(values: np.ndarray) -> np.ndarray:
+    """To the nearest integer, halves away from zero, like C's round()."""
+    whole = np.trunc(values)
+    fraction = values - whole
+    return (whole + (fraction >= 0.5) - (fraction <= -0.5)).astype(np.int64)
+
+
+def _requantise_once(sums: np.ndarray, multiplier: Multiplier) -> np.ndarray:
+    """nd_requantize_once of the kernels."""
+    total = 31 - multiplier.shift
+    return (sums * multiplier.value + (1 << (total - 1)) - (sums < 0)) >> total

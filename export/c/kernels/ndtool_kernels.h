@@ -48,14 +48,12 @@ static inline int32_t nd_requantize(int32_t x, int32_t multiplier, int32_t shift
     return nd_rounding_divide_by_pot(nd_high_mul(shifted, multiplier), right);
 }
 
-/* round(x * multiplier * 2^(shift - 31)), rounded once, halves up; saturates to int32. shift in [-31, 30]. */
-static inline int32_t nd_requantize_single(int32_t x, int32_t multiplier, int32_t shift)
+/* round(x * multiplier * 2^(shift - 31)), rounded once, halves away from zero. shift in [-31, 30]; the result must fit. */
+static inline int32_t nd_requantize_once(int32_t x, int32_t multiplier, int32_t shift)
 {
     const int total = 31 - (int)shift;
-    const int64_t result = ((int64_t)x * multiplier + (INT64_C(1) << (total - 1))) >> total;
-    if (result > INT32_MAX)
-        return INT32_MAX;
-    return result < INT32_MIN ? INT32_MIN : (int32_t)result;
+    const int64_t half = INT64_C(1) << (total - 1);
+    return (int32_t)(((int64_t)x * multiplier + half - (x < 0 ? 1 : 0)) >> total);
 }
 
 static inline int32_t nd_min(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -64,7 +62,91 @@ static inline int32_t nd_max(int32_t a, int32_t b) { return a > b ? a : b; }
 /* x clamped to [low, high]. */
 static inline int32_t nd_clamp(int32_t x, int32_t low, int32_t high) { return nd_min(nd_max(x, low), high); }
 
+/* clamp(x + zero_point); the sum wraps, as the reference's does, where scales are out of all proportion. */
+static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32_t high)
+{
+    return (int8_t)nd_clamp((int32_t)((uint32_t)x + (uint32_t)zero_point), low, high);
+}
+
 /* ---- Family A: convolutions, fully connected, pooling, mean ------------------------------------------------- */
+
+/* Convolutions. The bias has the input's zero point folded in, bias - input_zero_point * sum of the channel's weights, so
+ * that kernels multiply inputs as they are and take input_zero_point for what lies outside the image. */
+typedef struct {
+    int32_t batches, input_height, input_width, input_channels;
+    int32_t output_height, output_width, output_channels;
+    int32_t filter_height, filter_width, stride_height, stride_width, dilation_height, dilation_width;
+    int32_t pad_top, pad_left; /* rows and columns outside the image before its first */
+    int32_t groups;            /* convolution: output channel c sees input group c / (output_channels / groups) */
+    int32_t depth_multiplier;  /* depthwise: output channel c sees input channel c / depth_multiplier */
+    int32_t input_zero_point, output_zero_point, activation_min, activation_max;
+    int32_t channel_step;       /* 1: a multiplier for each channel, 0: one for all */
+    const int8_t *weights;      /* [output_channels][height][width][depth]; depthwise [height][width][output_channels] */
+    const int32_t *bias;        /* [output_channels] */
+    const int32_t *multipliers; /* Q31 */
+    const int8_t *shifts;       /* left if > 0, in [-31, 30] */
+} nd_conv_params;
+
+typedef struct {
+    int32_t rows, inputs, outputs;
+    int32_t output_zero_point, activation_min, activation_max;
+    int32_t channel_step;       /* 1: a multiplier for each output, 0: one for all */
+    const int8_t *weights;      /* [outputs][inputs] */
+    const int32_t *bias;        /* [outputs], the input's zero point folded in as for convolutions */
+    const int32_t *multipliers; /* Q31; NULL for nd_fully_connected_double */
+    const int8_t *shifts;       /* left if > 0, in [-31, 30] */
+    const double *scales;       /* real multipliers; NULL but for nd_fully_connected_double */
+} nd_fully_connected_params;
+
+typedef struct {
+    int32_t batches, input_height, input_width, channels, output_height, output_width;
+    int32_t filter_height, filter_width, stride_height, stride_width, pad_top, pad_left;
+    int32_t activation_min, activation_max;
+} nd_pool_params;
+
+/* Three loops over what is kept and three over what is summed, outermost first; steps in bytes of the input. */
+typedef struct {
+    int32_t kept[3], kept_step[3];
+    int32_t summed[3], summed_step[3];
+    int32_t offset; /* - input_zero_point * number of summed elements */
+    int32_t multiplier, shift;
+    int32_t output_zero_point;
+} nd_mean_params;
+
+void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv_params *p);
+void nd_conv_1x1(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
+void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
+void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
+void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
+void nd_mean(int8_t *output, const int8_t *input, const nd_mean_params *p);
+
+/* Two pixels times all channels of one group: out0 and out1 get channels [first, first + count) of the products of the
+ * k bytes at x0 and x1 with the rows of weights. Two channels at a time share what is loaded. */
+static inline void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
+                                 int32_t count, const nd_conv_params *p)
+{
+    const int32_t last = first + count - 1;
+    for (int32_t c = first; c <= last; c += 2) {
+        const int32_t d = nd_min(c + 1, last); /* the last of an odd number is computed twice */
+        const int8_t *w0 = p->weights + c * k, *w1 = p->weights + d * k;
+        const int32_t m0 = p->multipliers[c * p->channel_step], m1 = p->multipliers[d * p->channel_step];
+        const int32_t s0 = p->shifts[c * p->channel_step], s1 = p->shifts[d * p->channel_step];
+        int32_t a00 = p->bias[c], a01 = p->bias[d], a10 = a00, a11 = a01;
+        for (int32_t i = 0; i < k; i++) {
+            a00 += x0[i] * w0[i];
+            a01 += x0[i] * w1[i];
+            a10 += x1[i] * w0[i];
+            a11 += x1[i] * w1[i];
+        }
+        out0[c] = nd_output(nd_requantize(a00, m0, s0), p->output_zero_point, p->activation_min, p->activation_max);
+        out0[d] = nd_output(nd_requantize(a01, m1, s1), p->output_zero_point, p->activation_min, p->activation_max);
+        out1[c] = nd_output(nd_requantize(a10, m0, s0), p->output_zero_point, p->activation_min, p->activation_max);
+        out1[d] = nd_output(nd_requantize(a11, m1, s1), p->output_zero_point, p->activation_min, p->activation_max);
+    }
+}
 
 /* ---- Family B: elementwise, movement, tables, resizing ------------------------------------------------------ */
 

@@ -4,11 +4,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ndtool.export.c.context import Operator
-from ndtool.export.c.operators import elementwise, movement, padding, reshaping, resize, slicing, softmax, tables
+from ndtool.export.c.operators import (
+    convolution,
+    elementwise,
+    fully_connected,
+    mean,
+    movement,
+    padding,
+    pooling,
+    reshaping,
+    resize,
+    slicing,
+    softmax,
+    tables,
+)
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
         # Convolutions, fully connected, pooling, mean
+        "AVERAGE_POOL_2D": Operator(pooling.pool, pooling.RULES),
+        "CONV_2D": Operator(convolution.conv_2d, convolution.CONV_RULES),
+        "DEPTHWISE_CONV_2D": Operator(convolution.depthwise_conv_2d, convolution.DEPTHWISE_RULES),
+        "FULLY_CONNECTED": Operator(fully_connected.fully_connected, fully_connected.RULES),
+        "MAX_POOL_2D": Operator(pooling.pool, pooling.RULES),
+        "MEAN": Operator(mean.mean, mean.RULES),
         # Shape only
         "EXPAND_DIMS": Operator(reshaping.alias, reshaping.RULES),
         "RESHAPE": Operator(reshaping.alias, reshaping.RULES),
@@ -39,7 +58,7 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
         "EXP": Operator(tables.lower, tables.RULES),
         "GELU": Operator(tables.lower, tables.RULES),
         "HARD_SWISH": Operator(tables.lower, (*tables.RULES, tables.output_scale_is_not_finer)),
-        "LEAKY_RELU": Operator(tables.lower, tables.RULES),
+        "LEAKY_RELU": Operator(tables.lower, (*tables.RULES, tables.slope_is_ordinary)),
         "LOG": Operator(tables.lower, tables.RULES),
         "LOGISTIC": Operator(tables.lower, tables.RULES),
         "QUANTIZE": Operator(tables.lower, tables.RULES),
