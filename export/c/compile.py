@@ -39,9 +39,9 @@ def compile_tflite(
     """Compile an int8 TFLite model to a self-contained C99 library.
 
     `name` prefixes every C symbol; by default it is the file's, made an identifier. `pixels` is training's
-    normalisation: with it the header has a function from uint8 pixels to the input. `golden` is the number of inferences
-    of LiteRT's reference kernels that are kept for the self-test. `features` is what kernels may use on the target,
-    by default nothing but portable C.
+    normalisation: with it the header has a function from uint8 pixels to the input. `golden` is the number of
+    inferences of LiteRT's reference kernels that are kept for the self-test. `features` is what kernels may use on the
+    target, by default nothing but portable C.
 
     Raises:
         NdtoolError: the file is no model, is damaged, or holds what cannot be compiled; all findings in one line.
@@ -54,6 +54,7 @@ def compile_tflite(
     program = lower(ends.graph, Context(features=features or Features()))
     arena = plan(program)
     digest = hashlib.sha256(content).hexdigest()
+    names = [layer_name(library, index, len(program.calls)) for index in range(len(program.calls))]
     emission = Emission(
         name=library,
         origin=f"ndtool {ndtool.__version__} from {c_comment(Path(origin).name)} (sha256 {digest[:16]})",
@@ -61,9 +62,7 @@ def compile_tflite(
         outputs=_ports(graph.outputs, ends.graph.outputs, ends.dequantise, arena),
         calls=program.calls,
         plan=arena,
-        constants=Constants(
-            program.calls, [layer_name(library, i, len(program.calls)) for i in range(len(program.calls))]
-        ),
+        constants=Constants(program.calls, names),
         golden=golden_vectors(content, graph, ends, golden),
         pixels=None if pixels is None else _pixel_table(ends.graph, pixels),
     )

@@ -30,7 +30,7 @@ class Context:
 
 Lowered = Call | Alias | tuple[Call, ...]
 Lowering = Callable[[Op, Context], Lowered]
-"""An operator as kernel calls (several, in order, where one kernel call cannot do it: e.g. SPLIT), or as no code at all.
+"""An operator as kernel calls (several, in order, where one cannot do it, e.g. SPLIT), or as no code at all.
 
 Only operators that pass every one of their rules are lowered, so a lowering need not check anything. A Buffer whose
 tensor is among `op.outputs` is written, every other Buffer is read.
@@ -38,8 +38,8 @@ tensor is among `op.outputs` is written, every other Buffer is read.
 
 Rule = Callable[[Op], str | None]
 """A constraint on an operator. The docstring's first line is the rule, as docs and errors print it; it gives None, or
-what was found instead. Rules run in order and stop at the first finding of an operator: later ones may rely on earlier ones.
-Together they must guarantee that the kernel stays within its tensors, whatever the file says."""
+what was found instead. Rules run in order and stop at the first finding of an operator: later ones may rely on
+earlier ones. Together they must guarantee that the kernel stays within its tensors, whatever the file says."""
 
 
 @dataclass(frozen=True, slots=True)

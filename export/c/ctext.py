@@ -31,7 +31,7 @@ def array(declaration: str, values: np.ndarray) -> str:
     """A constant array with its values."""
     flat = values.reshape(-1)
     if values.dtype.kind == "f":
-        literals = [float_literal(value) for value in flat]
+        literals = [float_literal(value) if values.dtype == np.float32 else repr(float(value)) for value in flat]
     else:
         literals = [str(value) for value in flat.tolist()]
     return f"{declaration} = {{\n{wrapped(literals)}}};\n"

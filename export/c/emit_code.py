@@ -88,7 +88,8 @@ def _ends(e: Emission) -> list[str]:
     texts = []
     for port in e.inputs:
         texts.append(
-            f"int8_t *{e.port_name(port, 'input')}({e.parameter()})\n{{\n    return (int8_t *)arena + {port.offset};\n}}\n"
+            f"int8_t *{e.port_name(port, 'input')}({e.parameter()})\n"
+            f"{{\n    return (int8_t *)arena + {port.offset};\n}}\n"
         )
     for port in e.outputs:
         texts.append(

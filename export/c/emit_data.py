@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ndtool.export.c.ctext import CTYPES, array
+from ndtool.export.c.ctext import CTYPES, array, wrapped
 from ndtool.export.c.emission import Emission
 
 
@@ -101,6 +101,4 @@ def pixels(e: Emission) -> str:
 
 
 def _indented(row: np.ndarray) -> str:
-    from ndtool.export.c.ctext import wrapped
-
     return "".join(f"    {line}\n" for line in wrapped([str(value) for value in row.tolist()]).splitlines())

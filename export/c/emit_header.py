@@ -30,7 +30,7 @@ def _banner(e: Emission) -> str:
         f"/* {e.name}.h: made by {e.origin}. Do not edit.\n"
         f" *\n"
         f" *     static uint32_t arena[{e.macro}_ARENA_WORDS];\n"
-        f" *     fill {fill}, call {e.name}_run(arena), read the output\n"
+        f" *     {fill}, call {e.name}_run(arena), read the output\n"
         f" *\n"
         f" * No state, no heap, no failure: everything that changes is in the arena, whose contents are free between\n"
         f" * inferences. The input's place is reused while it runs: write the whole input before every run. */"
@@ -90,7 +90,7 @@ def _functions(e: Emission) -> str:
     if e.pixels is not None:
         shape = dims(e.inputs[0].shape)
         lines.append(
-            f"/* Write the input from pixels 0 to 255, {shape}, rows of pixels of channels; normalises as in training. */\n"
+            f"/* Write the input from pixels 0 to 255, {shape}, channels last; normalises as in training. */\n"
             f"void {e.name}_input_from_pixels(const uint8_t *pixels, {e.parameter()});\n"
         )
     lines.append(f"/* One inference. */\nvoid {e.name}_run({e.parameter()});\n")
@@ -107,8 +107,8 @@ def _functions(e: Emission) -> str:
             )
     if e.golden:
         lines.append(
-            f"/* Run {len(e.golden)} known inferences: 0 if every output byte is that of LiteRT's reference kernels, else the\n"
-            f" * number of the first that differs. In {e.name}_golden.c, which costs nothing where it is not called. */\n"
+            f"/* Run {len(e.golden)} known inferences: 0 if every output byte is that of LiteRT's reference kernels,\n"
+            f" * else the number of the first that differs. In {e.name}_golden.c, to be left out where it is not called. */\n"
             f"int {e.name}_selftest({e.parameter()});\n"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The float ends of a model: a QUANTIZE at a float input and a DEQUANTIZE at a float output are functions of their own."""
+"""The float ends of a model: QUANTIZE at a float input and DEQUANTIZE at a float output are functions of their own."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Ends:
 
 
 def peel(graph: Graph) -> Ends:
-    """Take off QUANTIZE where it alone reads a float32 input, and DEQUANTIZE where nothing but an output takes its result.
+    """Take off QUANTIZE where it alone reads a float32 input, and DEQUANTIZE where only an output takes its result.
 
     What cannot be taken off stays, and is found by the checks.
     """

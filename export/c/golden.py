@@ -1,4 +1,4 @@
-"""Golden vectors: inferences of LiteRT's reference kernels on random inputs, kept with the library for its self-test."""
+"""Golden vectors: inferences of LiteRT's reference kernels on random inputs, kept for the library's self-test."""
 
 import numpy as np
 

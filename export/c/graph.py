@@ -1,4 +1,4 @@
-"""The vocabulary of the C compiler's front end: a TFLite graph as plain, frozen data. Imports nothing of the project."""
+"""The vocabulary of the C compiler's front end: a TFLite graph as plain, frozen data. Imports nothing of ndtool."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

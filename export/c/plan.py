@@ -1,7 +1,7 @@
 """Where every tensor lies in the arena, decided ahead of time.
 
 Time counts calls: call t of n happens at t, inputs are there at -1, outputs are read at n. Blocks (tensors and scratch)
-whose times meet must not share bytes, except where a kernel allows its output to overlap an input that nobody needs later.
+whose times meet must not share bytes, except where a kernel allows its output to overlap an input that dies there.
 
 Source: Sekiyama et al. 2018, "Profile-guided memory optimization for deep neural networks" (offset assignment as
 two-dimensional strip packing); Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference"

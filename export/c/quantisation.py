@@ -15,7 +15,7 @@ INT8_MIN, INT8_MAX = -128, 127
 
 @dataclass(frozen=True, slots=True)
 class Multiplier:
-    """A positive real number as `value` * 2^(shift - 31): value in [2^30, 2^31) or 0, shift (left if > 0) in [-31, 30]."""
+    """A positive real number, `value` * 2^(shift - 31): value in [2^30, 2^31) or 0, shift (left if > 0) in [-31, 30]."""
 
     value: int
     shift: int
@@ -43,7 +43,7 @@ def quantise_multiplier(real: float) -> Multiplier:
 def per_channel_multipliers(
     input_scale: float, weight_scales: Iterable[float], output_scale: float
 ) -> list[Multiplier]:
-    """input_scale * weight_scale / output_scale for each channel, in double precision from the file's float32 scales."""
+    """input_scale * weight_scale / output_scale for each channel, in double precision from float32 scales."""
     return [quantise_multiplier(float(input_scale) * float(scale) / float(output_scale)) for scale in weight_scales]
 
 

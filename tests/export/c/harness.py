@@ -100,7 +100,7 @@ def single_op(kind: str, inputs: Sequence[T | None], outputs: Sequence[T], **opt
 
 
 def model(ops: Sequence[O], inputs: Sequence[T] | None = None, outputs: Sequence[T] | None = None) -> bytes:
-    """A model of several operators. By default its inputs are the tensors that no operator makes, its outputs those none takes."""
+    """A model of several operators. By default its inputs are what no operator makes, its outputs what none takes."""
     tensors = list(dict.fromkeys(t for op in ops for t in (*op.inputs, *op.outputs) if t is not None))
     made = {t for op in ops for t in op.outputs}
     taken = {t for op in ops for t in op.inputs}

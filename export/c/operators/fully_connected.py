@@ -1,0 +1,132 @@
+"""FULLY_CONNECTED."""
+
+import numpy as np
+
+from ndtool.export.c import rules
+from ndtool.export.c.call import Buffer, Call, Constant, Struct
+from ndtool.export.c.context import Context
+from ndtool.export.c.graph import Op, Tensor
+from ndtool.export.c.operators import sums
+from ndtool.export.c.quantisation import Multiplier, activation_range, multiplier_like_double
+
+
+def fully_connected(op: Op, context: Context) -> Call:
+    """A matrix product; every row of the input by every row of the weights."""
+    source, target, weights = _tensors(op)
+    outputs, inputs = weights.shape
+    rows = source.bytes // inputs
+    multipliers = _multipliers(op)
+    exact = [multiplier for multiplier in multipliers if multiplier is not None]
+    params: dict[str, int | Constant | None] = {
+        "rows": rows,
+        "inputs": inputs,
+        "outputs": outputs,
+        "output_zero_point": target.zero_point[0],
+        **dict(zip(("activation_min", "activation_max"), _range(op), strict=True)),
+        "channel_step": int(len(multipliers) > 1),
+        "weights": Constant(role="weights", values=sums.data_of(weights)),
+        "bias": Constant(role="bias", values=sums.folded_bias(op, sums.data_of(weights)).astype(np.int32)),
+    }
+    if len(exact) == len(multipliers):
+        kernel = "nd_fully_connected"
+        params["multipliers"] = Constant(role="multipliers", values=np.array([m.value for m in exact], np.int32))
+        params["shifts"] = Constant(role="shifts", values=np.array([m.shift for m in exact], np.int8))
+    else:
+        kernel = "nd_fully_connected_double"
+        params["scales"] = Constant(role="scales", values=_scales(op))
+    return Call(
+        op=op,
+        kernel=kernel,
+        arguments=(
+            Buffer(tensor=target),
+            Buffer(tensor=source),
+            Struct(ctype="nd_fully_connected_params", fields=params),
+        ),
+        macs=rows * inputs * outputs,
+    )
+
+
+def _tensors(op: Op) -> tuple[Tensor, Tensor, Tensor]:
+    assert op.inputs[0] is not None
+    return op.inputs[0], op.outputs[0], sums.filter_of(op)
+
+
+def _range(op: Op) -> tuple[int, int]:
+    target = op.outputs[0]
+    return activation_range(op.options["fused_activation_function"], target.scale[0], target.zero_point[0])
+
+
+def _scales(op: Op) -> np.ndarray:
+    """input scale * weight scale / output scale, of each channel or of all. float64."""
+    source, target, weights = _tensors(op)
+    return np.array([source.scale[0] * scale / target.scale[0] for scale in weights.scale], dtype=np.float64)
+
+
+def _sum_ranges(op: Op) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest sum that each output can have."""
+    source, _, tensor = _tensors(op)
+    weights = sums.data_of(tensor).astype(np.int64)
+    positive, negative = np.maximum(weights, 0).sum(axis=1), np.minimum(weights, 0).sum(axis=1)
+    bias = sums.folded_bias(op, sums.data_of(tensor))
+    return bias + 127 * negative - 128 * positive, bias + 127 * positive - 128 * negative
+
+
+def _multipliers(op: Op) -> list[Multiplier | None]:
+    """Multipliers, of each channel or one for all, that round as double precision does; None where there is none."""
+    low, high = _sum_ranges(op)
+    scales = _scales(op)
+    if len(scales) == 1:
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    zero_point = op.outputs[0].zero_point[0]
+    least, most = (bound - zero_point for bound in _range(op))
+    return [
+        multiplier_like_double(float(scale), (int(a), int(b)), (least, most))
+        for scale, a, b in zip(scales, low, high, strict=True)
+    ]
+
+
+def options_are_plain(op: Op) -> str | None:
+    """weights must be in the default format"""
+    return None if op.options["weights_format"] == "DEFAULT" else f"it is {op.options['weights_format']}"
+
+
+def sizes_belong_together(op: Op) -> str | None:
+    """input, weights, bias and output must belong together in size"""
+    source, target, weights = _tensors(op)
+    if len(weights.shape) != 2:
+        return f"the weights are {list(weights.shape)}"
+    outputs, inputs = weights.shape
+    if not inputs or source.bytes % inputs or target.bytes != source.bytes // inputs * outputs:
+        return f"they are {list(source.shape)}, {list(weights.shape)} and {list(target.shape)}"
+    return sums.bias_fits(op, outputs)
+
+
+def weights_are_quantised_by_output(op: Op) -> str | None:
+    """weights must be quantised per tensor or per output"""
+    _, _, weights = _tensors(op)
+    if len(weights.scale) == 1 or weights.axis == 0:
+        return None
+    return f"{weights.name!r} is quantised along axis {weights.axis}"
+
+
+def sums_fit(op: Op) -> str | None:
+    """every sum of products must fit 32 bits, also when scaled to the output"""
+    largest = sums.largest_sum(op, sums.data_of(sums.filter_of(op)))
+    scaled = largest * float(_scales(op).max())
+    return None if max(largest, scaled) < (1 << 31) - 256 else f"one can reach {max(largest, scaled):.0f}"
+
+
+RULES = (
+    rules.inputs_are(2, 3),
+    rules.has_one_output,
+    rules.input_is_int8,
+    rules.input_is_computed,
+    rules.outputs_are_int8,
+    rules.activation_is_known,
+    options_are_plain,
+    sums.weights_are_int8_constants,
+    sums.bias_is_an_int32_constant,
+    sizes_belong_together,
+    weights_are_quantised_by_output,
+    sums_fit,
+)
