@@ -1,4 +1,5 @@
-/* output = clamp(zero_point + round(input / scale)), halves away from zero; NaN gives the zero point. */
+/* output = clamp(zero_point + round(input / scale)), halves away from zero; NaN gives the zero point.
+ * From 2^31 steps on, and for NaN, the reference converts out of range, which C leaves undefined. */
 #include "ndtool_kernels.h"
 
 void nd_quantize(int8_t *output, const float *input, int32_t size, float scale, int32_t zero_point)

@@ -138,3 +138,23 @@ def test_high_multiplication_is_exact(values, factor):
 def test_requantisation_is_within_a_step_of_the_product(value, real):
     result = int(requantize(np.array([value]), quantise_multiplier(real))[0])
     assert abs(result - value * real) <= 1 + abs(value * real) * 1e-6
+
+
+@settings(max_examples=8, deadline=None)
+@given(scales(1e-4, 10.0), zero_points, st.integers(0, 2**32 - 1))
+def test_float_ends_convert_as_the_reference_does(scale, zero_point, seed):
+    """Random values, exact halves of a step and their neighbours, values far outside."""
+    halves = (np.arange(-300, 300) + np.float32(0.5)) * np.float32(scale)
+    normal = np.random.default_rng(seed).normal(0, 100 * scale, 200).astype(np.float32)
+    values = np.concatenate(
+        [halves, np.nextafter(halves, 0, dtype=np.float32), normal, np.float32([0, 1e6, -1e6]) * scale]
+    )
+    values = values.astype(np.float32)
+    quantised = [T(shape=values.shape, scale=scale, zero_point=zero_point) for _ in range(2)]
+    ends = [T(shape=values.shape, dtype="float32") for _ in range(2)]
+    ops = [
+        O("QUANTIZE", [ends[0]], [quantised[0]]),
+        O("MAXIMUM", [quantised[0], quantised[0]], [quantised[1]]),
+        O("DEQUANTIZE", [quantised[1]], [ends[1]]),
+    ]
+    check_kernel(model(ops), values)
