@@ -34,6 +34,14 @@ class Edge:
 RawEdges = Sequence[tuple[int, int, int, int, int, int]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """One run from marker to marker. `edges` is empty where the emulator counts no blocks."""
+
+    instructions: int
+    edges: RawEdges
+
+
 def instructions_of(edges: RawEdges, elf: FirmwareElf) -> int:
     """The exact number of instructions executed: blocks times their lengths."""
     lengths: dict[tuple[int, int], int] = {}

@@ -2,11 +2,10 @@
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ndtool.benchmarks import native_code
-from ndtool.benchmarks.counts import RawEdges, Segments, instructions_of
+from ndtool.benchmarks.counts import Counts, RawEdges, Segments, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
@@ -17,14 +16,6 @@ _PAGE = 4096
 _PRIVATE_BUS = (0xE0000000, 0x100000)  # SysTick, SCB, FPU, DWT: plain memory here, so that start-up code can write it
 _BOOT_INSTRUCTIONS = 500_000_000
 RUN_INSTRUCTIONS = 50_000_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """One run from marker to marker. `edges` is empty where the emulator counts no blocks."""
-
-    instructions: int
-    edges: RawEdges
 
 
 class Emulator(Protocol):

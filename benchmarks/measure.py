@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ndtool.benchmarks.build import Firmware, build_firmware
-from ndtool.benchmarks.counts import Segments, decoded
+from ndtool.benchmarks.counts import Counts, Segments, decoded
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import START, STOP, Counts, Emulator, UnicornEmulator
+from ndtool.benchmarks.emulator import START, STOP, Emulator, UnicornEmulator
 from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
 from ndtool.benchmarks.profile import Profile
@@ -66,6 +66,8 @@ def measure(
     """
     if emulator not in EMULATORS:
         raise NdtoolError(f"no emulator {emulator!r}: choose from {', '.join(EMULATORS)}")
+    if emulator == "qemu" and not isinstance(subject, CLibrary):
+        raise NdtoolError(f"{subject}: it is linked for its own board, not for QEMU's: use --emulator unicorn")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         library, firmware, path = None, None, subject
         if isinstance(subject, CLibrary):

@@ -23,26 +23,35 @@ void ndtool_reset(void)
     __asm__ volatile("dsb\n\tisb");
 #endif
 #if defined(NDTOOL_SYSTICK)
-    /* Under QEMU's -icount SysTick is a clock of instructions: free running, 24 bits, no interrupt. */
-    *(volatile uint32_t *)0xE000E014u = 0x00FFFFFFu;
+    *(volatile uint32_t *)0xE000E014u = 0x00FFFFFFu; /* reload: 24 bits */
     *(volatile uint32_t *)0xE000E018u = 0;
-    *(volatile uint32_t *)0xE000E010u = 5;
+    *(volatile uint32_t *)0xE000E010u = 7; /* processor clock, interrupt, on */
 #endif
     main();
     for (;;) {
     }
 }
 
-/* Every exception ends here, where the emulator sees it. */
+#if defined(NDTOOL_SYSTICK)
+/* Under QEMU's -icount SysTick is a clock of instructions; this counts its rounds. */
+void ndtool_systick(void);
+volatile uint32_t ndtool_rounds;
+
+void ndtool_systick(void) { ndtool_rounds++; }
+#else
+#define ndtool_systick ndtool_fault
+#endif
+
+/* Every other exception ends here, where the emulator sees it. */
 void ndtool_fault(void)
 {
     for (;;) {
     }
 }
 
+#define FAULT (const void *)ndtool_fault
+
 __attribute__((used, section(".vectors"))) const void *const ndtool_vectors[16] = {
-    ndtool_stack_top,     (const void *)ndtool_reset, (const void *)ndtool_fault, (const void *)ndtool_fault,
-    (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault,
-    (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault,
-    (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault, (const void *)ndtool_fault,
+    ndtool_stack_top, (const void *)ndtool_reset, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT,
+    FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, (const void *)ndtool_systick,
 };

@@ -1,0 +1,135 @@
+"""A second opinion: firmware in qemu-system-arm, instructions counted by SysTick under -icount."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from ndtool.benchmarks.counts import Counts
+from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.emulator import START
+from ndtool.benchmarks.gdb import SP, GdbTarget
+from ndtool.benchmarks.targets import Core
+from ndtool.errors import NdtoolError
+
+QEMU = "qemu-system-arm"
+_SECONDS = 900.0  # for one run; several hundred million instructions take less than a minute
+_STOPPED, _FAULT = "ndtool_stopped", "ndtool_fault"
+_ROUND = 1 << 24
+
+
+@cache
+def qemu_version() -> str:
+    """For example "7.2.22".
+
+    Raises:
+        NdtoolError: it is not installed.
+    """
+    if shutil.which(QEMU) is None:
+        raise NdtoolError(f"{QEMU} is not installed: install it (Debian: {QEMU}), or use --emulator unicorn")
+    first = subprocess.run([QEMU, "--version"], capture_output=True, text=True).stdout.split("\n", 1)[0]
+    return first.split("version ", 1)[-1].split(" ", 1)[0]
+
+
+class QemuEmulator:
+    """A firmware of ndtool's own, built for QEMU's memory map, brought from reset to ndtool_start.
+
+    One instruction is one nanosecond of virtual time, so that SysTick counts them, one tick for many.
+    """
+
+    def __init__(self, elf: FirmwareElf, core: Core):
+        """Start QEMU.
+
+        Raises:
+            NdtoolError: it is not installed, or the firmware faults or does not come to ndtool_start.
+        """
+        self.name = f"qemu {qemu_version()} ({core.qemu_machine})"
+        self._elf = elf
+        self._nanoseconds = 1e9 / core.qemu_systick_hz
+        self.note = f"instructions counted in steps of {self._nanoseconds:.0f}" + (
+            f"; {core.qemu_note}" if core.qemu_note else ""
+        )
+        own = "build the firmware with its clock for QEMU"
+        self._places = {name: elf.address_of(name, own) for name in (START, _STOPPED, _FAULT)}
+        self._clock = elf.address_of("ndtool_clock", own)
+        self._room = tempfile.TemporaryDirectory(prefix="ndtool-")
+        door = Path(self._room.name) / "gdb"
+        self._process = subprocess.Popen(
+            [
+                *(QEMU, "-M", core.qemu_machine, "-kernel", str(elf.path), "-nographic", "-monitor", "none"),
+                *("-serial", "none", "-icount", "shift=0", "-S"),
+                *("-chardev", f"socket,path={door},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            self._target = self._connect(door)
+            self._go(START)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, address: int, count: int) -> bytes:
+        """Memory."""
+        return self._target.read(address, count)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Set memory."""
+        self._target.write(address, data)
+
+    def stack_pointer(self) -> int:
+        """SP now."""
+        return self._target.register(SP)
+
+    def run(self) -> Counts:
+        """Execute from ndtool_start to ndtool_stop."""
+        self._go(_STOPPED)
+        return Counts(instructions=round((self._ticks(1) - self._ticks(0)) * self._nanoseconds), edges=())
+
+    def rewind(self) -> None:
+        """On to the harness's next round."""
+        self._go(START)
+
+    def close(self) -> None:
+        """End QEMU."""
+        if target := getattr(self, "_target", None):
+            target.close()
+        self._process.kill()
+        self._process.communicate()
+        self._room.cleanup()
+
+    def _connect(self, door: Path) -> GdbTarget:
+        deadline = time.monotonic() + 20
+        while not door.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise NdtoolError(f"{QEMU} does not start: {self._last_words()}")
+            time.sleep(0.02)
+        return GdbTarget(door)
+
+    def _go(self, name: str) -> None:
+        try:
+            at = self._target.run_to(self._places[name], self._places[_FAULT], seconds=_SECONDS)
+        except NdtoolError as error:
+            if self._process.poll() is None:
+                raise
+            raise NdtoolError(f"{QEMU} has ended: {self._last_words()}") from error
+        if at == self._places[_FAULT]:
+            pc = self._target.word(self._target.register(SP) + 24) & ~1  # of the stacked frame
+            raise NdtoolError(f"{self._elf.path}: fault at {pc:#010x} in {self._elf.where(pc)}")
+        if at != self._places[name]:
+            raise NdtoolError(f"{self._elf.path}: stopped at {at:#010x} in {self._elf.where(at)}, not at {name}")
+
+    def _ticks(self, index: int) -> int:
+        """SysTick counts down from 2^24 - 1 and starts at 0; its handler counts the rounds."""
+        rounds, value = (self._target.word(self._clock + 8 * index + offset) for offset in (0, 4))
+        return rounds * _ROUND + -value % _ROUND
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        _, errors = self._process.communicate()
+        return errors.strip().splitlines()[0] if errors.strip() else "no message"
