@@ -135,6 +135,14 @@ def data_option(required: bool = False) -> Callable[..., Any]:
     )
 
 
+def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--target, a core or a board."""
+    help = "A core or a board (ndtool list targets)."
+    return click.option("--target", "target_name", metavar="TARGET", default="cortex-m7", show_default=True, help=help)(
+        function
+    )
+
+
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--json: the result as JSON on stdout, everything else on stderr."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
@@ -230,9 +238,8 @@ def train(
     with training_progress() as progress:
         result = fit(config, run, data=loaded, resume=resume, progress=progress)
     if result.interrupted:
-        note(
-            f"stopped after {result.epoch} of {config.epochs} epochs, saved; go on with: ndtool train --resume --out {run.path}"
-        )
+        done = f"{result.epoch} of {config.epochs} epochs"
+        note(f"stopped after {done}, saved; go on with: ndtool train --resume --out {run.path}")
         return 130
     if as_json:
         echo_json({"run": str(run.path), **run.result()})
@@ -334,16 +341,12 @@ def export(
             data=data,
             int8=int8,
             c=c,
-            c_name=c_name or _c_name(opened),
+            c_name=c_name or Path(opened.name).name.split(".")[0],
             limit=limit,
             progress=progress,
         )
     echo_json(render.export_json(result)) if as_json else render.export_tables(result, folder.path)
     return 0
-
-
-def _c_name(source: Any) -> str:
-    return Path(source.name).name.split(".")[0]
 
 
 @cli.command("list", short_help="What there is: models, data, targets, methods, ops.")
@@ -361,3 +364,222 @@ def list_(what: str, as_json: bool) -> int:
 
         table(what, headings, rows, left=len(headings))
     return 0
+
+
+@cli.command("eval", short_help="Accuracy of any format; what int8 loses, layer by layer.")
+@click.argument("source", required=False)
+@click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--per-layer", is_flag=True, help="Rank the layers by what int8 loses in them, worst first.")
+@source_options
+@json_option
+def evaluate(
+    source: str | None, part: str, per_layer: bool, limit: int | None, as_json: bool, data: str | None, **how: Any
+) -> int:
+    """Evaluate SOURCE on data: a run (default: the last one), .onnx, .tflite, .keras, SavedModel, or a MODEL.
+
+    A run is evaluated in every form it has been exported to. An int8 model runs on LiteRT's reference kernels.
+
+    \b
+    ndtool eval
+    ndtool eval model.int8.tflite --data images/ --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
+    ndtool eval runs/c10 --per-layer
+    """
+    from ndtool import render
+    from ndtool.console import counted_progress
+    from ndtool.export.evaluate import evaluate_exports, evaluate_model, rank_layers
+
+    opened, loaded = _open(source, data=data, **how)
+    if loaded is None:
+        raise NdtoolError(f"{opened.name}: no data to evaluate on: give --data")
+    with counted_progress() as progress:
+        if opened.run is None:
+            scores = {opened.name: evaluate_model(opened, loaded, part=part, limit=limit, progress=progress)}
+        else:
+            scores = evaluate_exports(opened, loaded, part=part, limit=limit, progress=progress)
+        folder = opened.run or opened.path
+        layers = rank_layers(folder, loaded, progress=progress) if per_layer else []
+    if as_json:
+        echo_json(render.eval_json(scores, layers))
+    else:
+        render.eval_tables(scores, layers, f"{loaded.name}, {part} part")
+    return 0
+
+
+@cli.command(short_help="Instructions, latency, SRAM and flash on an emulated Cortex-M.")
+@click.argument("subject", required=False)
+@click.option(
+    "--target",
+    "target_name",
+    metavar="TARGET",
+    default="cortex-m7",
+    show_default=True,
+    help="A core or a board (ndtool list targets).",
+)
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=2, show_default=True, help="Inferences, each on an input of its own."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs.")
+@click.option("--profile", is_flag=True, help="Also per function, and the mix of instructions.")
+@click.option("--emulator", type=click.Choice(["unicorn", "qemu"]), default="unicorn", show_default=True)
+@click.option(
+    "--compiler", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True, help="gcc is arm-none-eabi-gcc."
+)
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
+)
+@data_option()
+@model_options
+@json_option
+def bench(
+    subject: str | None,
+    target_name: str,
+    runs: int,
+    seed: int,
+    data: str | None,
+    input_shape: str | None,
+    classes: int | None,
+    arguments: tuple[str, ...],
+    profile: bool,
+    as_json: bool,
+    **how: Any,
+) -> int:
+    """Measure SUBJECT on a target: a run (default: the last one), an int8 .tflite, an .elf with markers, or a MODEL.
+
+    Every output byte is compared with LiteRT's reference kernels. A MODEL is measured with random weights.
+    Exit 1 where a byte differs or the model does not fit the board.
+
+    \b
+    ndtool bench --target cortex-m7
+    ndtool bench model.int8.tflite --target stm32h743 --profile
+    ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
+    """
+    from ndtool.benchmarks import report
+    from ndtool.benchmarks.bench import bench as run_bench
+    from ndtool.benchmarks.bench import data_inputs
+    from ndtool.benchmarks.inputs import RandomInputs
+    from ndtool.benchmarks.subject import open_subject
+    from ndtool.benchmarks.targets import load_target
+    from ndtool.console import note
+    from ndtool.train.setup import parse_shape
+
+    target = load_target(target_name)
+    shape = parse_shape(input_shape) if input_shape else None
+    opened = open_subject(subject or str(_last_run().path), input_shape=shape, classes=classes, arguments=arguments)
+    for line in opened.notes:
+        note(line)
+    inputs: Any = RandomInputs(count=runs, seed=seed)
+    if data is not None and opened.model is not None:
+        inputs = data_inputs(opened.model, _data_of(opened, data), runs)
+    measurement = run_bench(opened, target, inputs=inputs, **how)
+    if opened.run is not None:
+        report.write_json(measurement, opened.run.bench(target.name))
+    if as_json:
+        echo_json(report.as_json(measurement))
+    else:
+        report.tables(measurement, profile=profile)
+    return 0 if measurement.bit_exact is not False and measurement.fits is not False else 1
+
+
+def _data_of(subject: Any, data: str | None) -> "Data | None":
+    """The data that go with a subject: those that are named, or a run's own, scaled as in its training."""
+    from ndtool.console import note
+    from ndtool.export.source import open_with_data
+
+    if data is None and subject.run is None:
+        return None
+    return open_with_data(subject.run or subject.model, data=data, progress=note)[1]
+
+
+@cli.command(short_help="Sizes, speed and accuracy against a baseline and budgets; exit 1 on a regression.")
+@click.argument("subject", required=False)
+@click.option(
+    "--target",
+    "target_name",
+    metavar="TARGET",
+    default="cortex-m7",
+    show_default=True,
+    help="A core or a board (ndtool list targets).",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to compare with, committed with your code.",
+)
+@click.option("--update", is_flag=True, help="Write the measured values into the baseline.")
+@click.option(
+    "--budget", "budgets", multiple=True, metavar="LIMITS", help="flash=256k,sram=64k,latency=50ms, or a board."
+)
+@click.option(
+    "--tolerance", metavar="LIMITS", default="", help="What may change, in percent: instructions=2%,accuracy=0.5."
+)
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Append the table to this file.")
+@data_option()
+@json_option
+def check(
+    subject: str | None,
+    target_name: str,
+    baseline: Path | None,
+    update: bool,
+    budgets: tuple[str, ...],
+    tolerance: str,
+    markdown: Path | None,
+    data: str | None,
+    as_json: bool,
+) -> int:
+    """Check SUBJECT, a run (default: the last one) or an int8 .tflite, against a baseline and budgets.
+
+    \b
+    ndtool check --baseline sizes.json --update
+    ndtool check runs/c10 --baseline sizes.json --markdown "$GITHUB_STEP_SUMMARY"
+    ndtool check model.int8.tflite --target stm32f746 --budget stm32f746,latency=50ms
+    """
+    from ndtool.benchmarks import verdict as report
+    from ndtool.benchmarks.check import Plan, parse_budgets
+    from ndtool.benchmarks.check import check as run_check
+    from ndtool.benchmarks.regression import parse_tolerances
+    from ndtool.benchmarks.subject import open_subject
+    from ndtool.benchmarks.targets import load_target
+    from ndtool.console import note, table
+
+    plan = Plan(
+        baseline=baseline, update=update, budgets=parse_budgets(budgets), tolerances=parse_tolerances(tolerance)
+    )
+    target = load_target(target_name)
+    opened = open_subject(subject or str(_last_run().path))
+    verdict = run_check(opened, target, plan, data=_data_of(opened, data))
+    if markdown is not None:
+        with markdown.open("a", encoding="utf-8") as file:
+            file.write(report.markdown(verdict))
+    if as_json:
+        echo_json(report.as_json(verdict))
+    else:
+        table(f"check of {verdict.entry}", report.HEADINGS, report.rows(verdict), left=2)
+    for line in verdict.notes:
+        note(line)
+    note(report.conclusion(verdict))
+    return 0 if verdict.ok else 1
+
+
+@cli.command(short_help="The whole way on the embedded digits data, in minutes.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="[default: what the committed baseline was made with]")
+@json_option
+def demo(out: Path, epochs: int | None, as_json: bool) -> int:
+    """Train on scanned digits, export, run on an emulated Cortex-M7 and check against the committed baseline."""
+    from ndtool import render
+    from ndtool.benchmarks.demo import run_demo
+    from ndtool.console import note, training_progress
+
+    with training_progress() as progress:
+        result = run_demo(out, epochs=epochs, tell=note, progress=progress)
+    if as_json:
+        echo_json(render.demo_json(result))
+    else:
+        render.demo_table(result)
+    return 0 if result.verdict.ok else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,18 @@
 """Results of the stages as tables for people and as plain data for programs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndtool.console import note, table
 
 if TYPE_CHECKING:
+    from ndtool.benchmarks.demo import DemoResult
     from ndtool.benchmarks.targets import Target
-    from ndtool.export.pipeline import ExportResult
+    from ndtool.export.record import ExportResult
     from ndtool.export.verify import Stage
+    from ndtool.quantize.fidelity import LayerFidelity
+    from ndtool.train.evaluation import Score
 
 CLIPPED_SHOWN = 5  # tensors in the report on saturation
 CLIPPED_LEAST = 0.001  # fraction of a tensor's values, below which nobody needs to be told
@@ -143,3 +147,82 @@ def first_line(text: str | None) -> str:
 
 def _memory(target: "Target") -> str:
     return ", ".join(f"{name} {region.bytes // 1024} KiB" for name, region in target.memory.items() if region.bytes)
+
+
+def eval_tables(scores: "Mapping[str, Score]", layers: "Sequence[LayerFidelity]", title: str) -> None:
+    """Print scores, and the layers that int8 hurts, worst first."""
+    rows = [
+        (name, percent(s.accuracy) if s.accuracy is not None else f"{s.mse or 0:.6f}", f"{s.loss:.4f}", whole(s.count))
+        for name, s in scores.items()
+    ]
+    measure = "accuracy" if all(s.accuracy is not None for s in scores.values()) else "squared error"
+    table(title, ("model", measure, "loss", "samples"), rows)
+    if layers:
+        lost = [
+            (row.name, row.kind, "x".join(map(str, row.shape)), _db(row.local_db), _db(row.sqnr_db)) for row in layers
+        ]
+        table(
+            "what int8 loses: SQNR in dB, worst layer first (alone: given exact inputs; in place: with all before it)",
+            ("layer", "operator", "output", "alone", "in place"),
+            lost,
+            left=2,
+        )
+
+
+def _db(value: float) -> str:
+    return "exact" if value == float("inf") else f"{value:.1f}"
+
+
+def eval_json(scores: "Mapping[str, Score]", layers: "Sequence[LayerFidelity]") -> dict[str, Any]:
+    """Plain data of an evaluation."""
+    data: dict[str, Any] = {"scores": {name: score.to_dict() for name, score in scores.items()}}
+    if layers:
+        data["layers"] = [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "shape": row.shape,
+                "local_db": _finite(row.local_db),
+                "sqnr_db": _finite(row.sqnr_db),
+            }
+            for row in layers
+        ]
+    return data
+
+
+def _finite(value: float) -> float | None:
+    return None if value == float("inf") else value
+
+
+def demo_table(result: "DemoResult") -> None:
+    """Print the demo's one table."""
+    from ndtool.benchmarks.verdict import conclusion
+
+    m, stages = result.measurement, {stage.name: stage for stage in result.export.stages}
+    fp32, int8 = stages["TFLite float32"], stages["TFLite int8"]
+    exact = "byte for byte LiteRT's reference" if m.bit_exact else "DIFFERS from LiteRT's reference"
+    rows = [
+        ("parameters of the student", whole(result.parameters)),
+        ("accuracy, fp32 (PyTorch)", percent(result.training.test.accuracy if result.training.test else None)),
+        ("accuracy, int8 (TFLite)", percent(int8.accuracy)),
+        ("size, fp32 / int8 TFLite", f"{size(fp32.bytes)} / {size(int8.bytes)}"),
+        (f"instructions on {m.target.name} (counted)", whole(m.cost.instructions or 0)),
+        (f"latency at {m.target.clock_hz / 1e6:g} MHz (modelled, unvalidated)", f"{m.latency_ms or 0:.2f} ms"),
+        ("SRAM: arena + stack + static", f"{size(m.sram.total)} ({m.sram.arena} + {m.sram.stack} + {m.sram.static})"),
+        ("flash: code + weights", f"{size(m.flash.total)} ({m.flash.code} + {m.flash.weights})"),
+        ("output of the C library", exact),
+        ("check", conclusion(result.verdict)),
+    ]
+    table(f"demo: {result.run.path}", ("what", "value"), rows)
+
+
+def demo_json(result: "DemoResult") -> dict[str, Any]:
+    """Plain data of the demo: run, export, bench, check."""
+    from ndtool.benchmarks import report, verdict
+
+    return {
+        "run": {"path": str(result.run.path), **result.run.result()},
+        "export": export_json(result.export),
+        "bench": report.as_json(result.measurement),
+        "check": verdict.as_json(result.verdict),
+    }

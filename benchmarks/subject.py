@@ -22,6 +22,11 @@ class Subject:
     run: RunFolder | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def c_name(self) -> str:
+        """What its C symbols begin with, and what a baseline calls it."""
+        return self.name.split(".")[0]
+
 
 def open_subject(
     what: str,

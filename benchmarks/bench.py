@@ -1,0 +1,55 @@
+"""A subject measured on a target: compiled to C first where it is a model."""
+
+from pathlib import Path
+
+from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
+from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.results import Measurement
+from ndtool.benchmarks.subject import Subject
+from ndtool.benchmarks.targets import Target
+from ndtool.errors import NdtoolError
+from ndtool.export.c import compile_tflite
+from ndtool.export.predict import in_layout
+from ndtool.quantize.runtime import TFLiteModel, to_tensor
+from ndtool.train.data import Data, evaluation_inputs
+
+
+def bench(
+    subject: Subject,
+    target: Target,
+    *,
+    inputs: Inputs | None = None,
+    emulator: str = "unicorn",
+    compiler: str = "zig",
+    keep: Path | None = None,
+) -> Measurement:
+    """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
+
+    Args:
+        subject: from `open_subject`. target: from `load_target`.
+        inputs: of each run; None takes two random ones.
+        emulator, compiler, keep: as for `measure`.
+
+    Raises:
+        NdtoolError: the model cannot be compiled, a tool is missing, or the firmware fails.
+    """
+    inputs = inputs or RandomInputs()
+    how = {"inputs": inputs, "emulator": emulator, "compiler": compiler, "keep": keep}
+    if subject.model is None:
+        if subject.elf is None:
+            raise NdtoolError(f"{subject.name}: there is nothing to run: give a model or a firmware")
+        return measure(subject.elf, target, **how)
+    library = compile_tflite(subject.model, name=subject.c_name)
+    return measure(library, target, **how, reference=subject.model.read_bytes())
+
+
+def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:
+    """The first samples of the test part, as the model's first input takes them.
+
+    Raises:
+        NdtoolError: the samples do not fit the model.
+    """
+    end = TFLiteModel(model).inputs[0]
+    values, _ = in_layout(evaluation_inputs(data.test, data, count), end.shape, str(model))
+    samples = tuple((to_tensor(values[index : index + 1], end),) for index in range(len(values)))
+    return GivenInputs(samples=samples, origin=f"test samples of {data.name}")
