@@ -108,7 +108,7 @@ def _functions(e: Emission) -> str:
     if e.golden:
         lines.append(
             f"/* Run {len(e.golden)} known inferences: 0 if every output byte is that of LiteRT's reference kernels,\n"
-            f" * else the number of the first that differs. In {e.name}_golden.c, to be left out where it is not called. */\n"
+            f" * else the number of the first that differs. In {e.name}_golden.c: leave it out if not called. */\n"
             f"int {e.name}_selftest({e.parameter()});\n"
         )
     return "\n".join(lines)

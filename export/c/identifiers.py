@@ -3,14 +3,14 @@
 import re
 import unicodedata
 
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    # C++ and later C, so that the header can be included there
-    "alignas alignof and asm bool catch class constexpr delete explicit export false friend main mutable namespace new "
-    "not nullptr operator or private protected public static_assert template this throw true try typeid typename "
-    "typeof using virtual wchar_t xor".split()  # noqa: SIM905
-)
+_KEYWORDS = """
+    auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+    alignas alignof and asm bool catch class constexpr delete explicit export false friend main mutable namespace new
+    not nullptr operator or private protected public static_assert template this throw true try typeid typename
+    typeof using virtual wchar_t xor
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())  # of C, and of C++ and later C, where the header may be included
 LONGEST = 40  # characters: what NAME_layer_123_params adds still fits the 63 that C99 tells apart
 
 

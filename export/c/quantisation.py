@@ -15,7 +15,7 @@ INT8_MIN, INT8_MAX = -128, 127
 
 @dataclass(frozen=True, slots=True)
 class Multiplier:
-    """A positive real number, `value` * 2^(shift - 31): value in [2^30, 2^31) or 0, shift (left if > 0) in [-31, 30]."""
+    """A real number, `value` * 2^(shift - 31): value in [2^30, 2^31) or 0, shift (left if > 0) in [-31, 30]."""
 
     value: int
     shift: int
@@ -77,10 +77,11 @@ def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 def multiplier_like_double(real: float, sums: tuple[int, int], results: tuple[int, int]) -> Multiplier | None:
     """A multiplier that, rounded once, gives round(sum * real) as double precision computes it.
 
-    LiteRT's FULLY_CONNECTED scales in double precision, halves away from zero, which a 31-bit multiplier can only follow
-    where no sum comes too near to a half. This finds a multiplier, the nearest or one a few units beside it, that agrees
-    for every sum in `sums` (smallest, largest) whose result matters: both are monotonic, so that it is enough to compare
-    them around the sums where the result steps from one value in `results` (smallest, largest) to the next.
+    LiteRT's FULLY_CONNECTED scales in double precision, halves away from zero, which a 31-bit multiplier can only
+    follow where no sum comes too near to a half. This finds a multiplier, the nearest or one a few units beside it,
+    that agrees for every sum in `sums` (smallest, largest) whose result matters: both are monotonic, so that it is
+    enough to compare them around the sums where the result steps from one value in `results` (smallest, largest) to
+    the next.
 
     Returns:
         None if there is none, or if a result could leave int32.

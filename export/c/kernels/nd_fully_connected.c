@@ -1,6 +1,6 @@
-/* output[r][n] = clamp(zero_point + round(scale[n] * (bias[n] + sum of weights[n] * input[r]))), rounded once, halves away
- * from zero. The compiler checks for every multiplier that this equals LiteRT's double precision for every sum that can
- * occur, see quantisation.py; else it takes nd_fully_connected_double. Four outputs at a time. */
+/* output[r][n] = clamp(zero_point + round(scale[n] * (bias[n] + sum of weights[n] * input[r]))), rounded once, halves
+ * away from zero. The compiler checks for every multiplier that this equals LiteRT's double precision for every sum
+ * that can occur, see quantisation.py; else it takes nd_fully_connected_double. Four outputs at a time. */
 #include "ndtool_kernels.h"
 
 static inline int8_t finish(int32_t sum, int32_t n, const nd_fully_connected_params *p)

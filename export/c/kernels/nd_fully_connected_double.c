@@ -1,5 +1,5 @@
-/* nd_fully_connected.c in double precision, as LiteRT computes it: for the rare scales whose rounding no 31-bit multiplier
- * can follow over the whole range of sums. The compiler checks that no result leaves int32. */
+/* nd_fully_connected.c in double precision, as LiteRT computes it: for the rare scales whose rounding no 31-bit
+ * multiplier can follow over the whole range of sums. The compiler checks that no result leaves int32. */
 #include "ndtool_kernels.h"
 
 /* Halves away from zero, like round(). */

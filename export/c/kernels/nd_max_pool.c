@@ -1,5 +1,5 @@
-/* The largest of each window, clamped. What lies outside the image does not count. Input and output have the same scale and
- * zero point.
+/* The largest of each window, clamped. What lies outside the image does not count. Input and output have the same scale
+ * and zero point.
  *
  * A pixel is read while it is written: the output may trail the input in the same memory. */
 #include "ndtool_kernels.h"

@@ -48,7 +48,7 @@ static inline int32_t nd_requantize(int32_t x, int32_t multiplier, int32_t shift
     return nd_rounding_divide_by_pot(nd_high_mul(shifted, multiplier), right);
 }
 
-/* round(x * multiplier * 2^(shift - 31)), rounded once, halves away from zero. shift in [-31, 30]; the result must fit. */
+/* round(x * multiplier * 2^(shift - 31)), once, halves away from zero. shift in [-31, 30]; the result must fit. */
 static inline int32_t nd_requantize_once(int32_t x, int32_t multiplier, int32_t shift)
 {
     const int total = 31 - (int)shift;
@@ -70,8 +70,8 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
 
 /* ---- Family A: convolutions, fully connected, pooling, mean ------------------------------------------------- */
 
-/* Convolutions. The bias has the input's zero point folded in, bias - input_zero_point * sum of the channel's weights, so
- * that kernels multiply inputs as they are and take input_zero_point for what lies outside the image. */
+/* Convolutions. The bias has the input's zero point folded in, bias - input_zero_point * sum of the channel's weights,
+ * so that kernels multiply inputs as they are and take input_zero_point for what lies outside the image. */
 typedef struct {
     int32_t batches, input_height, input_width, input_channels;
     int32_t output_height, output_width, output_channels;
@@ -81,7 +81,7 @@ typedef struct {
     int32_t depth_multiplier;  /* depthwise: output channel c sees input channel c / depth_multiplier */
     int32_t input_zero_point, output_zero_point, activation_min, activation_max;
     int32_t channel_step;       /* 1: a multiplier for each channel, 0: one for all */
-    const int8_t *weights;      /* [output_channels][height][width][depth]; depthwise [height][width][output_channels] */
+    const int8_t *weights;      /* [output channel][height][width][depth]; depthwise [height][width][output channel] */
     const int32_t *bias;        /* [output_channels] */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
@@ -125,8 +125,8 @@ void nd_mean(int8_t *output, const int8_t *input, const nd_mean_params *p);
 
 /* Two pixels times all channels of one group: out0 and out1 get channels [first, first + count) of the products of the
  * k bytes at x0 and x1 with the rows of weights. Two channels at a time share what is loaded. */
-static inline void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
-                                 int32_t count, const nd_conv_params *p)
+static inline void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k,
+                                 int32_t first, int32_t count, const nd_conv_params *p)
 {
     const int32_t last = first + count - 1;
     for (int32_t c = first; c <= last; c += 2) {

@@ -64,7 +64,7 @@ def _scales(op: Op) -> np.ndarray:
 
 def _sum_ranges(op: Op) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest sum that each output can have."""
-    source, _, tensor = _tensors(op)
+    tensor = sums.filter_of(op)
     weights = sums.data_of(tensor).astype(np.int64)
     positive, negative = np.maximum(weights, 0).sum(axis=1), np.minimum(weights, 0).sum(axis=1)
     bias = sums.folded_bias(op, sums.data_of(tensor))

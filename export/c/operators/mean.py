@@ -58,7 +58,8 @@ def _ends(op: Op) -> tuple[Tensor, Tensor]:
 def _axes(op: Op) -> set[int]:
     source, _ = _ends(op)
     axes = op.inputs[1]
-    assert axes is not None and axes.data is not None
+    assert axes is not None
+    assert axes.data is not None
     return {int(axis) % len(source.shape) for axis in axes.data.reshape(-1)}
 
 

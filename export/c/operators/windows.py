@@ -63,9 +63,9 @@ def window_options_are_sane(op: Op) -> str | None:
 def trailing_distance(ends: np.ndarray, reads: np.ndarray, *, buffered: bool) -> int:
     """How far below its input an output may begin, for a kernel that walks through both.
 
-    The kernel works in steps; step i reads the input from byte `reads[i]` on and writes the output up to byte `ends[i]`.
-    `buffered` means that a step has read all before it writes. Returns the smallest distance, in bytes, at which
-    nothing is overwritten that is still to be read.
+    The kernel works in steps; step i reads the input from byte `reads[i]` on and writes the output up to byte
+    `ends[i]`. `buffered` means that a step has read all before it writes. Returns the smallest distance, in bytes, at
+    which nothing is overwritten that is still to be read.
     """
     last = np.int64(1) << 40  # nothing is read after the last step
     later = np.append(np.minimum.accumulate(reads[::-1])[::-1], last)
