@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from ndtool.errors import NdtoolError
 from ndtool.quantize.ranges import Progress, check_samples
-from ndtool.quantize.runtime import TFLiteModel, to_tensor
+from ndtool.quantize.runtime import TFLiteModel, to_real, to_tensor
 from ndtool.quantize.tflite import (
     is_constant,
     kind_of,
@@ -41,7 +40,7 @@ class LayerFidelity:
     kind: str  # TFLite operator
     shape: tuple[int, ...]
     sqnr_db: float  # in the whole model: what this layer and all before it have lost
-    local_db: float  # of this layer alone, given the float32 inputs rounded to int8
+    local_db: float  # of this layer alone: x is what it makes in float32 of the int8 inputs
 
 
 def per_layer(
@@ -58,9 +57,8 @@ def per_layer(
     Raises:
         NdtoolError: the files do not belong together, or the samples do not fit.
     """
-    model = read_model(int8_model)
-    names = {name_of(tensor): index for index, tensor in enumerate(read_model(float_model).subgraphs[0].tensors)}
-    layers = [layer for op in model.subgraphs[0].operators if (layer := _layer(model, op, names)) is not None]
+    pair = _Pair(read_model(float_model), read_model(int8_model))
+    layers = [layer for op in pair.int8.subgraphs[0].operators if (layer := _layer(pair, op)) is not None]
     if not layers:
         raise NdtoolError("the int8 model has no layer of the float32 model: give the file that it was made from")
     exact = TFLiteModel(float_model, keep_tensors=True)
@@ -71,32 +69,44 @@ def per_layer(
         exact.run(x)
         whole.run(to_tensor(x, whole.inputs[0]))
         for layer in layers:
-            layer.compare(exact, whole, names)
+            layer.compare(exact, whole)
         if progress is not None:
             progress(done, len(samples))
     return sorted((layer.row() for layer in layers), key=lambda row: (row.local_db, row.sqnr_db, row.name))
 
 
+class _Pair:
+    """The float32 and the int8 model, and where the first has each tensor by name."""
+
+    def __init__(self, exact: Any, int8: Any):
+        self.exact, self.int8 = exact, int8
+        self.index = {name_of(tensor): index for index, tensor in enumerate(exact.subgraphs[0].tensors)}
+        self.writer = {name_of(exact.subgraphs[0].tensors[op.outputs[0]]): op for op in exact.subgraphs[0].operators}
+
+
 class _Layer:
-    """An operator of the int8 model, on its own and in its place, and the sums that its SQNR is made of."""
+    """An operator of the int8 model, in its place and on its own, and the sums that its SQNR is made of."""
 
-    def __init__(self, model: Any, op: Any, sources: list[str]):
-        self._output = model.subgraphs[0].tensors[op.outputs[0]]
-        self._index = int(op.outputs[0])
-        self._kind = kind_of(model, op)
-        self._sources = sources  # names of the float32 tensors that it reads
-        self._alone = TFLiteModel(_single(model, op), reference=True)
-        self._signal = self._noise = self._local_noise = 0.0
+    def __init__(self, pair: _Pair, op: Any, sources: list[str]):
+        self._output = pair.int8.subgraphs[0].tensors[op.outputs[0]]
+        self._kind = kind_of(pair.int8, op)
+        self._int8_index, self._index = int(op.outputs[0]), pair.index[name_of(self._output)]
+        self._sources = [pair.index[name] for name in sources]  # the float32 tensors that it reads
+        self._alone = TFLiteModel(_single(pair.int8, op), reference=True)
+        self._exact_alone = TFLiteModel(_single(pair.exact, pair.writer[name_of(self._output)]))
+        self._signal = self._noise = self._local_signal = self._local_noise = 0.0
 
-    def compare(self, exact: TFLiteModel, whole: TFLiteModel, names: Mapping[str, int]) -> None:
+    def compare(self, exact: TFLiteModel, whole: TFLiteModel) -> None:
         """Add one sample, after both models ran on it."""
-        x = exact.tensor(names[name_of(self._output)]).astype(np.float64)
-        ends = zip(self._alone.inputs, self._sources, strict=True)
-        inputs = [to_tensor(exact.tensor(names[name]), info) for info, name in ends]
-        local = self._alone.run(*inputs)[0]
+        x = exact.tensor(self._index).astype(np.float64)
         self._signal += float(np.square(x).sum())
-        self._noise += float(np.square(x - self._real(whole.tensor(self._index))).sum())
-        self._local_noise += float(np.square(x - self._real(local)).sum())
+        self._noise += float(np.square(x - self._real(whole.tensor(self._int8_index))).sum())
+        ends = zip(self._alone.inputs, self._sources, strict=True)
+        inputs = [(to_tensor(exact.tensor(index), info), info) for info, index in ends]
+        local = self._real(self._alone.run(*(values for values, _ in inputs))[0])
+        want = self._exact_alone.run(*(to_real(values, info) for values, info in inputs))[0].astype(np.float64)
+        self._local_signal += float(np.square(want).sum())
+        self._local_noise += float(np.square(want - local).sum())
 
     def row(self) -> LayerFidelity:
         return LayerFidelity(
@@ -104,7 +114,7 @@ class _Layer:
             kind=self._kind,
             shape=tuple(int(size) for size in self._output.shape),
             sqnr_db=_decibels(self._signal, self._noise),
-            local_db=_decibels(self._signal, self._local_noise),
+            local_db=_decibels(self._local_signal, self._local_noise),
         )
 
     def _real(self, values: np.ndarray) -> np.ndarray:
@@ -114,16 +124,16 @@ class _Layer:
         return scale * (values.astype(np.float64) - zero_point)
 
 
-def _layer(model: Any, op: Any, names: Mapping[str, int]) -> _Layer | None:
+def _layer(pair: _Pair, op: Any) -> _Layer | None:
     """The layer of an operator whose operands and result the float32 model has too."""
-    graph = model.subgraphs[0]
+    model, graph = pair.int8, pair.int8.subgraphs[0]
     output = graph.tensors[op.outputs[0]]
     if kind_of(model, op) in _MOVES or type_of(output) != "INT8" or quantisation(output) is None:
         return None
     computed = dict.fromkeys(index for index in operands(op) if not is_constant(model, graph.tensors[index]))
     sources = [_origin(model, index) for index in computed]
-    known = all(name in names for name in (name_of(output), *sources))
-    return _Layer(model, op, sources) if known and sources else None
+    known = name_of(output) in pair.writer and all(name in pair.index for name in sources)
+    return _Layer(pair, op, sources) if known and sources else None
 
 
 def _origin(model: Any, index: int) -> str:
