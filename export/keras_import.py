@@ -100,5 +100,5 @@ def _work(task: str, path: Path, room: Path, files: dict[str, Path]) -> None:
             f"{path}: the TensorFlow process of {interpreter()} failed: {lines[-1].strip()} "
             "(it needs both tensorflow and ndtool)"
         )
-    if error := json.loads(response.read_text(encoding="utf-8")).get("error"):
-        raise NdtoolError(error)
+    if refusal := json.loads(response.read_text(encoding="utf-8")).get("error"):
+        raise NdtoolError(refusal)

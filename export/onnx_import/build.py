@@ -82,10 +82,11 @@ def _shape(node: OnnxNode, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _finish(graph: OnnxGraph, emitter: Emitter, outputs: list[Value | _Unknown]) -> fx.GraphModule:
-    for name, value in zip(graph.outputs, outputs, strict=True):
-        if not isinstance(value, fx.Node):
-            raise NdtoolError(f"{graph.path}: output {name!r} does not depend on the input: remove it")
-    emitter.graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+    results = tuple(value for value in outputs if isinstance(value, fx.Node))
+    if len(results) < len(outputs):
+        name = next(name for name, value in zip(graph.outputs, outputs, strict=True) if not isinstance(value, fx.Node))
+        raise NdtoolError(f"{graph.path}: output {name!r} does not depend on the input: remove it")
+    emitter.graph.output(results[0] if len(results) == 1 else results)
     # (what no output needs goes: GraphModule copies only what its graph names)
     for node in reversed(emitter.graph.nodes):
         if node.op not in ("placeholder", "output") and not node.users:

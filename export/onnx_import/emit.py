@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ndtool.export.onnx_import.fold import LARGEST
 from ndtool.export.onnx_import.problems import UnsupportedError
-from ndtool.export.onnx_import.reader import OnnxNode
+from ndtool.export.onnx_import.reader import LARGEST, OnnxNode
 
 Value = fx.Node | np.ndarray | None  # computed from the input, constant, or absent
 

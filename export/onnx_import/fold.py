@@ -8,9 +8,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from ndtool.export.onnx_import.problems import UnsupportedError
-from ndtool.export.onnx_import.reader import OnnxNode, first_line
-
-LARGEST = 2**26  # elements of a tensor: keeps a hostile file from filling the memory
+from ndtool.export.onnx_import.reader import LARGEST, OnnxNode, first_line
 
 # fmt: off
 FOLDABLE = frozenset((
@@ -62,7 +60,7 @@ def _size(node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> int:
     if node.operator == "Constant":
         return 0
     sizes = [value.size for value in inputs if value is not None]
-    last = inputs[-1] if inputs and inputs[-1] is not None else np.zeros(0)
+    last = inputs[-1] if inputs and inputs[-1] is not None else np.zeros(0, np.int64)
     match node.operator:
         case "ConstantOfShape":
             return math.prod(int(size) for size in inputs[0].ravel()) if inputs[0] is not None else 0
@@ -74,9 +72,9 @@ def _size(node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> int:
         case "OneHot":
             return sizes[0] * abs(int(inputs[1].ravel()[0])) if inputs[1] is not None else 0
         case "Pad":
-            pads = inputs[1] if len(inputs) > 1 else node.attributes.get("pads", ())
-            return sizes[0] + sum(abs(int(pad)) for pad in np.ravel(pads)) * max(sizes)
-        case "MatMul" | "Gemm":
+            pads = np.abs(np.ravel(np.asarray(inputs[1] if len(inputs) > 1 else node.attributes["pads"], np.int64)))
+            return sizes[0] + int(pads.sum()) * max(sizes)
+        case "MatMul" | "Gemm" | "GatherND":
             return sizes[0] * sizes[1]
         case "Concat":
             return sum(sizes)

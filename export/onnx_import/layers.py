@@ -1,5 +1,7 @@
 """Operators with weights: to the torch.nn layers of the same name."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,9 @@ from ndtool.export.onnx_import.emit import Call, Value, as_tensor, parameter
 from ndtool.export.onnx_import.problems import UnsupportedError
 from ndtool.export.onnx_import.window import Window, padded, spatial_axes, window
 
+CONVOLUTIONS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d)  # by spatial axes
+TRANSPOSED_CONVOLUTIONS: tuple[Callable[..., nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+
 
 def conv(op: Call) -> Value:
     """Conv: padding that PyTorch cannot express becomes a pad of its own."""
@@ -17,7 +22,7 @@ def conv(op: Call) -> Value:
     win = window(op, weight.shape[2:], op.shape(x)[2:])
     if not win.symmetric:
         x = padded(op, x, win.begin, win.end)
-    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](
+    layer = CONVOLUTIONS[axes - 1](
         weight.shape[1] * groups,
         weight.shape[0],
         win.kernel,
@@ -36,7 +41,7 @@ def conv_transpose(op: Call) -> Value:
     x, weight, bias = op.tensor(0), op.required(1, "weight"), op.constant(2, "bias")
     axes, groups = spatial_axes(op, x), op.attribute("group", 1)
     win, extra = _transposed_window(op, weight.shape[2:], op.shape(x)[2:])
-    layer = (nn.ConvTranspose1d, nn.ConvTranspose2d)[axes - 1](
+    layer = TRANSPOSED_CONVOLUTIONS[axes - 1](
         weight.shape[0],
         weight.shape[1] * groups,
         win.kernel,
@@ -81,9 +86,10 @@ def gemm(op: Call) -> Value:
     """Gemm: alpha * A' @ B' + beta * C; with constant B and a vector C a Linear layer."""
     alpha, beta = op.attribute("alpha", 1.0), op.attribute("beta", 1.0)
     b, c = op.value(1), op.value(2)
-    if isinstance(b, np.ndarray) and not op.attribute("transA", 0) and (c is None or _is_vector(c)):
+    vector = c if isinstance(c, np.ndarray) and c.size == (c.shape[-1] if c.ndim else 1) else None
+    if isinstance(b, np.ndarray) and not op.attribute("transA", 0) and (c is None or vector is not None):
         weight = alpha * (b if op.attribute("transB", 0) else b.T)
-        bias = None if c is None else np.broadcast_to(beta * c.ravel(), weight.shape[:1])
+        bias = None if vector is None else np.broadcast_to(beta * vector.ravel(), weight.shape[:1])
         return linear(op, op.tensor(0), weight, bias)
     a = op.call(torch.transpose, op.tensor(0), 0, 1, part="a") if op.attribute("transA", 0) else op.tensor(0)
     b = op.call(torch.transpose, op.tensor(1), 0, 1, part="b") if op.attribute("transB", 0) else op.tensor(1)
@@ -127,11 +133,9 @@ def layer_normalization(op: Call) -> Value:
     """LayerNormalization over the last axes."""
     x, rank = op.tensor(0), len(op.shape(op.tensor(0)))
     shape = op.shape(x)[op.attribute("axis", -1) % rank :]
-    layer = nn.LayerNorm(shape, eps=op.attribute("epsilon", 1e-5), device="meta")
-    layer.weight = parameter(np.broadcast_to(op.required(1, "scale"), shape))
-    bias = op.constant(2, "bias")
-    layer.bias = None if bias is None else parameter(np.broadcast_to(bias, shape))
-    return op.layer(layer, x)
+    weight, bias = np.broadcast_to(op.required(1, "scale"), shape), op.constant(2, "bias")
+    layer = nn.LayerNorm(shape, eps=op.attribute("epsilon", 1e-5), bias=bias is not None, device="meta")
+    return op.layer(_with_weights(layer, weight, None if bias is None else np.broadcast_to(bias, shape)), x)
 
 
 def instance_normalization(op: Call) -> Value:
@@ -151,11 +155,6 @@ def prelu(op: Call) -> Value:
         return op.layer(layer, x)
     positive, negative = op.call(F.relu, x, part="positive"), op.call(torch.clamp, x, max=0.0, part="negative")
     return op.call(torch.add, positive, op.call(torch.mul, negative, op.buffer(slope), part="slope"))
-
-
-def _is_vector(value: Value) -> bool:
-    """Whether it is constant and the same for every row."""
-    return isinstance(value, np.ndarray) and value.size == (value.shape[-1] if value.ndim else 1)
 
 
 def _with_weights(layer: nn.Module, weight: np.ndarray, bias: np.ndarray | None) -> nn.Module:

@@ -51,8 +51,10 @@ def transpose(op: Call) -> Value:
     x = op.tensor(0)
     order = tuple(op.attribute("perm", tuple(reversed(range(len(op.shape(x)))))))
     if x.op == "call_function" and x.target is torch.permute:
-        x, inner = x.args
-        order = tuple(inner[axis] for axis in order)
+        source, inner = x.args
+        assert isinstance(source, fx.Node)
+        assert isinstance(inner, tuple)
+        x, order = source, tuple(inner[axis] for axis in order)
     return x if order == tuple(range(len(order))) else op.call(torch.permute, x, order)
 
 

@@ -1,5 +1,6 @@
 """An ONNX file read, checked and given static shapes: the vocabulary of the import."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError
 
 from ndtool.errors import NdtoolError
 
 OLDEST_OPSET = 9
-FLOATS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.FLOAT16: np.float16, onnx.TensorProto.DOUBLE: np.float64}
+LARGEST = 2**26  # elements of a tensor: keeps a hostile file from filling the memory
+FLOATS: Mapping[int, Any] = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.DOUBLE: np.float64,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +210,8 @@ def _static_shape(
             f"{path}: the size of input {entry.name!r} {_text(entry)} is not fixed: export the model with a fixed size "
             "(or python -m onnxruntime.tools.make_dynamic_shape_fixed)"
         )
+    if math.prod(dims[1:]) > LARGEST:
+        raise NdtoolError(f"{path}: input {entry.name!r} {_text(entry)} is too large: export it with a smaller size")
     return (1, *dims[1:])
 
 

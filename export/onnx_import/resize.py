@@ -1,5 +1,6 @@
 """Resize and Upsample: to torch's interpolation where both read the same places of the input."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import fx
 
 from ndtool.export.onnx_import.emit import Call, Value
 from ndtool.export.onnx_import.problems import UnsupportedError
+from ndtool.export.onnx_import.reader import LARGEST
 
 Coordinates = Callable[[np.ndarray, int, int, float], np.ndarray]
 
@@ -36,6 +38,8 @@ def resize(op: Call) -> Value:
     sizes, scales = _target(op, shape)
     if sizes == shape:
         return x
+    if math.prod(sizes) > LARGEST:
+        raise UnsupportedError(f"its result {sizes} is too large", "use a smaller size")
     if len(shape) not in (3, 4) or sizes[:2] != shape[:2]:
         raise UnsupportedError(f"it resizes {shape} to {sizes}", "resize the spatial axes of an image only")
     if op.attribute("antialias", 0) or op.attribute("exclude_outside", 0):

@@ -370,6 +370,19 @@ def test_doubling_a_constant_again_and_again_is_refused(tmp_path: Path) -> None:
         load_onnx(small(tmp_path / "m.onnx", nodes, {"c0": np.ones(1 << 20, np.float32)}))
 
 
+def test_an_input_too_large_for_memory_is_refused(tmp_path: Path) -> None:
+    path = small(tmp_path / "m.onnx", [helper.make_node("GlobalMaxPool", ["x"], ["y"])], {}, (1, 3, 1 << 20, 1 << 20))
+    with pytest.raises(NdtoolError, match=r"input 'x' .* is too large"):
+        load_onnx(path)
+
+
+def test_a_resize_too_large_for_memory_is_refused(tmp_path: Path) -> None:
+    node = helper.make_node("Resize", ["x", "", "", "s"], ["y"], name="blow up")
+    path = small(tmp_path / "m.onnx", [node], {"s": np.array([1, 1, 1 << 20, 1 << 20])}, (1, 1, 4, 4))
+    with pytest.raises(NdtoolError, match=r"Resize 'blow up': its result .* is too large"):
+        load_onnx(path)
+
+
 @pytest.fixture(scope="module")
 def plain_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tensorflow_style(tmp_path_factory.mktemp("plain") / "m.onnx", normalise=True)
