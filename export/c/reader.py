@@ -175,7 +175,7 @@ class _Reader:
         if buffer.Offset() or buffer.Size():
             raise self.refuse(f"tensor {name!r} lies outside the flatbuffer", "export a file below 2 GB")
         if not buffer.DataLength():
-            return np.zeros(shape, dtype) if 0 in shape and dtype in CONSTANT_TYPES else None
+            return np.zeros(0, dtype) if shape == (0,) and dtype in CONSTANT_TYPES else None  # e.g. no axes
         if dtype not in CONSTANT_TYPES:
             return np.zeros(0, np.uint8)  # a constant of a type that no operator takes: checks.py says so
         self.walk(buffer.DataLength())
