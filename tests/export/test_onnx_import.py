@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.export.onnx_import import load_onnx
+from ndtool.export.onnx_import.operators import CONVERTERS
 
 
 class Residual(nn.Module):
@@ -452,3 +453,10 @@ def test_networks_of_torchvision(name: str, dynamo: bool, tmp_path: Path) -> Non
     assert_equals(module, model, (1, 3, 64, 64))
     if not dynamo:
         assert_tflite_equals(module, tmp_path / "m.tflite")
+
+
+def test_the_documentation_lists_the_operators() -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "formats.md").read_text(encoding="utf-8")
+    listed = re.search(r"^Operators: ([^.]*)\.", text, re.MULTILINE)
+    assert listed
+    assert set(re.split(r",\s+", listed[1])) == set(CONVERTERS)
