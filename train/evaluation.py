@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ndtool.errors import NdtoolError
 from ndtool.train.data import RECONSTRUCTION, Data, Split, batches
 from ndtool.train.losses import task_loss
 
@@ -54,7 +55,12 @@ def evaluate(
 
     `model` is a module (evaluated in eval mode, its mode restored) or any function of x (B, ...) float32 that returns
     outputs (B, ...), as a tensor or an array.
+
+    Raises:
+        NdtoolError: the part is empty.
     """
+    if not len(split):
+        raise NdtoolError(f"{data.name} has no samples in the part to evaluate on: add some")
     modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
     if isinstance(model, nn.Module):
         model.eval()

@@ -122,7 +122,7 @@ def _train_epoch(training: Training, writer: MetricsWriter, interrupt: Interrupt
             nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)
         optimizer.step()
         if training.average is not None:
-            training.average.update(method.state_dict())
+            training.average.update()
         training.step_in_epoch += 1
         window.add(metrics, len(x))
         at_end = training.step_in_epoch == training.epoch_steps

@@ -237,7 +237,7 @@ def _set_gradients(parameters: Iterable[nn.Parameter], gradients: Iterable[Tenso
 def _fast_layout(model: nn.Module) -> nn.Module:
     """Lay out the kernels of 2-D convolutions channels last, which is the faster on CPU and CUDA."""
     on_mps = any(p.device.type == "mps" for p in model.parameters())
-    return model if on_mps else model.to(memory_format=torch.channels_last)
+    return model if on_mps else model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
 
 
 def _live(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:

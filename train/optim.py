@@ -46,39 +46,39 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 class MovingAverage:
-    """Exponential moving average of every weight and statistic of a model, with itself as its first value.
+    """Exponential moving average of every weight and statistic of a model, beginning with their values.
 
-    After update t: decay_t = min(decay, (1 + t) / (10 + t)), so that a short training is not averaged with its
-    initialisation. Integer tensors (counters) are copied.
+    `live` are the tensors themselves, which training changes in place. After update t:
+    decay_t = min(decay, (1 + t) / (10 + t)), so that a short training is not averaged with its initialisation. Integer
+    tensors (counters) are copied.
     """
 
     def __init__(self, live: Mapping[str, Tensor], decay: float):
+        self._live = {name: tensor.detach() for name, tensor in live.items()}
         self._decay = decay
         self._updates = 0
         self._average = {name: tensor.detach().clone() for name, tensor in live.items()}
 
     @torch.no_grad()
-    def update(self, live: Mapping[str, Tensor]) -> None:
+    def update(self) -> None:
         """Take in the weights after one more step."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         moving = [name for name, tensor in self._average.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self._average[name] for name in moving], [live[name].detach() for name in moving], 1 - decay
-        )
+        torch._foreach_lerp_([self._average[name] for name in moving], [self._live[name] for name in moving], 1 - decay)
         for name, tensor in self._average.items():
             if not tensor.is_floating_point():
-                tensor.copy_(live[name])
+                tensor.copy_(self._live[name])
 
     @contextmanager
-    def applied(self, live: Mapping[str, Tensor]) -> Iterator[None]:
-        """While it lasts, `live` holds the average; afterwards its own values again, bit for bit."""
-        own = {name: tensor.detach().clone() for name, tensor in live.items()}
-        _copy_into(live, self._average)
+    def applied(self) -> Iterator[None]:
+        """While it lasts, the model holds the average; afterwards its own values again, bit for bit."""
+        own = {name: tensor.clone() for name, tensor in self._live.items()}
+        _copy_into(self._live, self._average)
         try:
             yield
         finally:
-            _copy_into(live, own)
+            _copy_into(self._live, own)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs."""

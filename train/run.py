@@ -163,7 +163,12 @@ class RunFolder(Artifacts):
         return model.eval()
 
     def result(self) -> dict[str, Any]:
-        """What the finished training found: see docs of `fit`. Raises NdtoolError where it has not finished."""
+        """What the finished training found, as `fit` wrote it. Raises NdtoolError where it has not finished.
+
+        Keys: model, data, task, classes, method, seed, epochs, best_epoch, validation, test {student, teacher}, history
+        [{epoch, student, teacher}], parameters, macs, learning_rate, weight_decay, device, seconds, versions. A score
+        is {accuracy or mse, loss, count}; there is no teacher where the method has none.
+        """
         self._require(self.result_file)
         return json.loads(self.result_file.read_text(encoding="utf-8"))
 

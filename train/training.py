@@ -62,7 +62,7 @@ class Training:
 
     def averaged(self) -> AbstractContextManager[None]:
         """While it lasts, the method holds the weights that would ship."""
-        return nullcontext() if self.average is None else self.average.applied(self.method.state_dict())
+        return nullcontext() if self.average is None else self.average.applied()
 
     def save(self, metrics_bytes: int) -> None:
         """Write last.pt."""

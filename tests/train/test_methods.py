@@ -9,7 +9,7 @@ from ndtool.errors import NdtoolError
 from ndtool.train.config import TrainConfig
 from ndtool.train.losses import DISTILLATIONS
 from ndtool.train.methods import METHODS, NetDistiller, Vanilla
-from ndtool.train.models import ModelSpec, build
+from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import widen
 
 NETS = Path(__file__).with_name("nets.py")
@@ -187,3 +187,25 @@ def test_a_reconstruction_is_distilled_by_squared_error():
     expected = sum(nn.functional.mse_loss(a, b).item() for a, b in ((z_t, x), (z_s, x))) + 2 * metrics.distill_loss
     assert metrics.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert metrics.student_accuracy is metrics.teacher_accuracy is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_of_the_zoo_takes_a_step(name):
+    shape = MODELS[name].input_shape
+    reconstruction = MODELS[name].task == "reconstruction"
+    if len(shape) == 3:
+        shape = (shape[0], min(shape[1], 32), min(shape[2], 32))
+    spec = ModelSpec(name=name, input_shape=shape, classes=0 if reconstruction else 5)
+    config = TrainConfig(model=spec, data="made", expand=2)
+    method = NetDistiller(config, MODELS[name].task, build(spec), torch.zeros(2, *shape))
+    x = torch.randn(4, *shape)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
+    before = method.student().state_dict()
+    metrics = method.step(x, x if reconstruction else torch.tensor([0, 1, 2, 4]))
+    optimizer.step()
+    assert torch.isfinite(metrics.loss)
+    assert 0 <= metrics.conflict_rate <= 1
+    after = method.student().state_dict()
+    kernels = [key for key, tensor in after.items() if tensor.ndim > 1]
+    assert [key for key in kernels if torch.equal(after[key], before[key])] == []

@@ -45,28 +45,27 @@ def test_the_average_follows_with_a_decay_that_grows():
     average = MovingAverage(live, decay=0.5)
     live["w"].fill_(2.0)
     live["count"].fill_(7)
-    average.update(live)  # decay 2 / 11
-    with average.applied(live):
+    average.update()  # decay 2 / 11
+    with average.applied():
         assert live["w"].item() == pytest.approx(1 * 2 / 11 + 2 * 9 / 11)
         assert live["count"].item() == 7
     assert live["w"].item() == 2.0
     for _ in range(30):
-        average.update(live)
+        average.update()
     live["w"].fill_(4.0)
-    average.update(live)  # decay 0.5 by now
-    with average.applied(live):
+    average.update()  # decay 0.5 by now
+    with average.applied():
         assert live["w"].item() == pytest.approx(3.0, abs=1e-3)
 
 
 def test_an_average_continues_from_its_state():
     live = {"w": torch.randn(3)}
-    one = MovingAverage(live, decay=0.9)
+    one, other = MovingAverage(live, decay=0.9), MovingAverage({"w": live["w"]}, decay=0.9)
     live["w"].add_(1)
-    one.update(live)
-    other = MovingAverage({"w": torch.zeros(3)}, decay=0.9)
+    one.update()
     other.load_state_dict(one.state_dict())
     live["w"].add_(1)
-    one.update(live)
-    other.update(live)
+    one.update()
+    other.update()
     assert torch.equal(one.state_dict()["average"]["w"], other.state_dict()["average"]["w"])
     assert other.state_dict()["updates"] == 2
