@@ -23,7 +23,7 @@ GCC = "arm-none-eabi-gcc"
 # Contraction into fused multiply-adds would change float results against LiteRT's.
 _FLAGS = (
     "-std=c99",
-    "-O2",
+    "-O3",
     "-g0",
     "-ffunction-sections",
     "-fdata-sections",

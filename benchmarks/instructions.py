@@ -40,11 +40,12 @@ class Instruction:
     conditional: bool
     shifted: bool  # has a shifted register operand
     indexed: bool  # memory operand with a register offset
+    displacement: int | None  # of a memory operand with one base register, in bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
-    """Instructions executed one after the other."""
+    """Instructions executed one after the other; compared by identity."""
 
     address: int
     bytes: int
@@ -141,6 +142,7 @@ def _unknown(address: int, width: int) -> Instruction:
         conditional=False,
         shifted=False,
         indexed=False,
+        displacement=None,
     )
 
 
@@ -173,6 +175,7 @@ def _instruction(raw: Any) -> Instruction:
         conditional=raw.cc not in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) or name in ("cbz", "cbnz"),
         shifted=any(operand.shift.type for operand in raw.operands if operand.type == arm.ARM_OP_REG),
         indexed=any(operand.mem.index for operand in memory),
+        displacement=memory[0].mem.disp if len(memory) == 1 and not memory[0].mem.index else None,
     )
 
 

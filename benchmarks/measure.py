@@ -69,27 +69,24 @@ def measure(
     if emulator == "qemu" and not isinstance(subject, CLibrary):
         raise NdtoolError(f"{subject}: it is linked for its own board, not for QEMU's: use --emulator unicorn")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
-        library, firmware, path = None, None, subject
-        if isinstance(subject, CLibrary):
-            library = subject
-            path = (keep or Path(room)) / "firmware.elf"
-            firmware = _build(subject, target, path, compiler, emulator)
+        library, firmware = (subject, None) if isinstance(subject, CLibrary) else (None, None)
+        path = (keep or Path(room)) / "firmware.elf" if library else subject
         assert isinstance(path, Path)
+        if library:
+            firmware = build_firmware(library, target.core, target.memory, path, compiler=compiler)
         elf = FirmwareElf(path)
-        ports = library_ports(library, elf) if library else elf_ports(elf)
+        runnable = elf
+        if library and emulator == "qemu":  # the same code at QEMU's addresses, with a clock
+            core, there = target.core, Path(room) / "qemu.elf"
+            build_firmware(library, core, core.qemu_memory, there, compiler=compiler, systick=True)
+            runnable = FirmwareElf(there)
+        ports = library_ports(library, runnable) if library else elf_ports(elf)
         samples = samples_for(inputs, ports.inputs)
-        runs, machine = _run_all(elf, library, target, ports, samples, emulator)
+        runs, machine = _run_all(runnable, library, target, ports, samples, emulator)
         if keep:
             _keep(keep, library, target, samples, runs)
-        return _account(
-            library, elf, target, runs, _compare(reference, samples, runs, ports), inputs.origin, machine, firmware
-        )
-
-
-def _build(library: CLibrary, target: Target, path: Path, compiler: str, emulator: str) -> Firmware:
-    if emulator == "qemu":
-        return build_firmware(library, target.core, target.core.qemu_memory, path, compiler=compiler, systick=True)
-    return build_firmware(library, target.core, target.memory, path, compiler=compiler)
+        mismatches = _compare(reference, samples, runs, ports)
+        return _account(library, elf, target, runs, mismatches, inputs.origin, machine, firmware)
 
 
 # Running

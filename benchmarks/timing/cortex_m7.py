@@ -1,7 +1,7 @@
 """Cortex-M7, dual issue, in order.
 
 Sources: measurements of jnk0le on STM32H743 (github.com/jnk0le/random, pipeline cycle test, cortex_m7.md), LLVM's
-ARMScheduleM7.td, GCC's cortex-m7.md. Registers of the two loads of a pair are taken to be in different banks.
+ARMScheduleM7.td, GCC's cortex-m7.md. Two loads issue together only where they are seen to use different banks.
 """
 
 from ndtool.benchmarks.instructions import Instruction, Kind
@@ -62,6 +62,8 @@ def pairs(older: Instruction, younger: Instruction) -> bool:
         return False
     if older.kind is Kind.STORE and younger.kind in (*_MULTIPLY, Kind.STORE):
         return False
+    if kinds == (Kind.LOAD, Kind.LOAD) and not _different_banks(older, younger):
+        return False
     if younger.kind in _ONE_PIPE:
         return False  # older slot only
     if older.kind is Kind.BRANCH:
@@ -71,6 +73,13 @@ def pairs(older: Instruction, younger: Instruction) -> bool:
     if older.kind in _ONE_PIPE and younger.shifted:
         return False
     return not (older.kind is Kind.FLOAT and younger.kind is Kind.FLOAT)
+
+
+def _different_banks(a: Instruction, b: Instruction) -> bool:
+    """Loads at one base whose displacements are an odd number of words apart: an even and an odd word."""
+    if a.displacement is None or b.displacement is None or a.address_reads != b.address_reads:
+        return False
+    return (a.displacement // 4 - b.displacement // 4) % 2 == 1
 
 
 def taken(_: Instruction) -> float:

@@ -1,0 +1,308 @@
+"""A measurement told as tables and as JSON.
+
+Keys of the JSON, all of them always there; a value is null where it does not apply:
+
+    model, target           names
+    clock_hz                of the target; nominal where it is a bare core
+    macs                    multiply-accumulates of one inference; null for a user's own firmware
+    instructions            counted between the markers, in the run that has most
+    cycles, latency_ms      modelled; null where the emulator counts no blocks (qemu)
+    sram                    bytes: arena (planned), stack (painted), static (.data and .bss), total; caller: the
+                            caller's float buffers, which are not in the total
+    flash                   bytes: code, weights, total; kernels and glue make up code
+    bit_exact               every output byte equals LiteRT's reference kernels; null: not compared
+    fits                    flash and SRAM suffice; null on a bare core
+    excess                  bytes by which flash or sram is exceeded
+    layers                  list of: symbol, name, kind, kernel, output_shape, macs, weight_bytes, live_bytes,
+                            is_end (converts float inputs or outputs), instructions, cycles
+    glue                    instructions and cycles in no layer
+    ends                    instructions and cycles of the layers with is_end
+    peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
+    functions               list of: name, macs, instructions, cycles; each without what it calls
+    mix                     instructions by class
+    runs                    list of: instructions, stack, mismatches (bytes), output_bytes
+    instruction_range       fewest and most of any run
+    inputs                  where they come from, with their seed
+    emulator, emulator_note, compiler, flags, versions
+    timing                  model, description, validated
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ndtool.benchmarks.results import Cost, LayerResult, Measurement
+from ndtool.console import table
+from ndtool.files import write_atomic
+
+FUNCTIONS_SHOWN = 20
+NAME_SHOWN = 32  # characters of a tensor's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One table; the first `left` columns are text, the others numbers."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+
+def as_json(measurement: Measurement) -> dict[str, Any]:
+    """Plain data with the keys of this module's docstring."""
+    m = measurement
+    return {
+        "model": m.model,
+        "target": m.target.name,
+        "clock_hz": m.target.clock_hz,
+        "macs": m.macs,
+        **_cost(m.cost),
+        "latency_ms": m.latency_ms,
+        "sram": {
+            "arena": m.sram.arena,
+            "stack": m.sram.stack,
+            "static": m.sram.static,
+            "total": m.sram.total,
+            "caller": m.sram.caller,
+        },
+        "flash": {
+            "code": m.flash.code,
+            "weights": m.flash.weights,
+            "total": m.flash.total,
+            "kernels": m.flash.kernels,
+            "glue": m.flash.glue,
+        },
+        "bit_exact": m.bit_exact,
+        "fits": m.fits,
+        "excess": dict(m.excess),
+        "layers": [_layer(layer) for layer in m.layers],
+        "glue": _cost(m.glue),
+        "ends": _cost(_sum([layer.cost for layer in m.layers if layer.is_end])),
+        "peak": None
+        if m.peak is None
+        else {
+            "symbol": m.peak.symbol,
+            "name": m.peak.name,
+            "kind": m.peak.kind,
+            "live_bytes": m.peak.live_bytes,
+            "live_tensors": [list(pair) for pair in m.peak.live_tensors],
+            "lower_bound_bytes": m.peak.lower_bound_bytes,
+        },
+        "functions": [{"name": f.name, "macs": f.macs, **_cost(f.cost)} for f in m.functions],
+        "mix": dict(m.mix),
+        "runs": [
+            {
+                "instructions": run.instructions,
+                "stack": run.stack,
+                "mismatches": run.mismatches,
+                "output_bytes": run.output_bytes,
+            }
+            for run in m.samples
+        ],
+        "instruction_range": list(m.instruction_range),
+        "inputs": m.inputs,
+        "emulator": m.emulator,
+        "emulator_note": m.emulator_note,
+        "compiler": m.compiler,
+        "flags": list(m.flags),
+        "versions": dict(m.versions),
+        "timing": None
+        if m.timing is None
+        else {"model": m.timing.name, "description": m.timing.description, "validated": m.timing.validated},
+    }
+
+
+def write_json(measurement: Measurement, path: Path) -> None:
+    """Write the JSON to a file."""
+    write_atomic(path, json.dumps(as_json(measurement), indent=2) + "\n")
+
+
+def tables(measurement: Measurement, *, profile: bool = False) -> None:
+    """Print the sections of a measurement on stdout."""
+    for section in sections(measurement, profile=profile):
+        table(section.title, section.headings, section.rows, left=section.left)
+
+
+def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Section, ...]:
+    """The tables of a measurement; with `profile` those by function and by class of instruction as well."""
+    found = [_layers(measurement, profile)] if measurement.layers else []
+    if profile and measurement.functions:
+        found += [_functions(measurement), _mix(measurement)]
+    return (*found, _memory(measurement), _summary(measurement))
+
+
+def _summary(m: Measurement) -> Section:
+    fewest, most = m.instruction_range
+    rows = []
+    if m.macs:
+        rows.append(("multiply-accumulates", _whole(m.macs), "of the model"))
+    how = "counted" + (f" ({m.emulator_note})" if m.emulator_note else "")
+    spread = "" if fewest == most else f"; {_whole(fewest)} to {_whole(most)} over the inputs"
+    rows.append(("instructions", _whole(m.cost.instructions), how + spread))
+    if m.macs:
+        rows.append(("instructions per MAC", _ratio(m.cost.instructions, m.macs), ""))
+    if m.timing and m.latency_ms is not None:
+        trust = "validated" if m.timing.validated else "not validated against silicon"
+        clock = f"at {m.target.clock_hz / 1e6:g} MHz" + ("" if m.target.is_board else ", nominal")
+        rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}: {m.timing.description}"))
+        rows.append(("latency", f"{m.latency_ms:.3f} ms", f"modelled, {clock}"))
+    rows.append(("outputs", *_exactness(m)))
+    rows.append(("fits", *_fit(m)))
+    rows.append(("emulator", m.emulator, ""))
+    if m.compiler:
+        rows.append(("compiler", m.compiler, " ".join(m.flags[:2])))
+    return Section(title=f"{m.model} on {m.target.title}", headings=("", "", ""), rows=tuple(rows), left=3)
+
+
+def _exactness(m: Measurement) -> tuple[str, str]:
+    origin = f"LiteRT's reference kernels, {len(m.samples)} runs, inputs {m.inputs}"
+    if m.bit_exact is None:
+        return "not compared", f"{len(m.samples)} runs, inputs {m.inputs}"
+    if m.bit_exact:
+        return "bit-exact", f"every byte as {origin}"
+    wrong = sum(run.mismatches or 0 for run in m.samples)
+    return "DIFFERENT", f"{wrong} of {sum(run.output_bytes for run in m.samples)} bytes are not as {origin}"
+
+
+def _fit(m: Measurement) -> tuple[str, str]:
+    if m.fits is None:
+        return "-", "a bare core has no memory limits: name a board"
+    if m.fits:
+        limits = (f"{name} {_whole(m.target.memory[name].bytes)} B" for name in ("flash", "sram"))
+        return "yes", ", ".join(limits)
+    return "NO", ", ".join(f"{name} exceeded by {_whole(amount)} B" for name, amount in m.excess.items())
+
+
+def _memory(m: Measurement) -> Section:
+    rows = [("SRAM", "arena", _whole(m.sram.arena), _peak_text(m))] if m.peak else []
+    rows += [
+        ("SRAM", "stack", _whole(m.sram.stack), "painted and read back"),
+        ("SRAM", "static", _whole(m.sram.static), ".data and .bss"),
+        ("SRAM", "total", _whole(m.sram.total), ""),
+    ]
+    if m.sram.caller:
+        rows.append(("", "caller's buffers", _whole(m.sram.caller), "float inputs and outputs, not in the total"))
+    own = m.compiler is not None
+    rows += [
+        ("flash", "weights" if own else "read-only data", _whole(m.flash.weights), ""),
+        ("flash", "kernels" if own else "code", _whole(m.flash.kernels), ""),
+        (
+            "flash",
+            "glue" if own else "rest",
+            _whole(m.flash.glue),
+            "calls, start-up, compiler's runtime" if own else "",
+        ),
+        ("flash", "total", _whole(m.flash.total), ""),
+    ]
+    turned = tuple((*row[:2], row[3], row[2]) for row in rows)
+    return Section(title="memory", headings=("", "", "", "bytes"), rows=turned, left=3)
+
+
+def _peak_text(m: Measurement) -> str:
+    if m.peak is None:
+        return ""
+    alive = ", ".join(f"{_short(name)} {_whole(size)}" for name, size in m.peak.live_tensors)
+    return f"planned; peak at {m.peak.symbol}, {m.peak.kind} {_short(m.peak.name)}; alive: {alive}"
+
+
+def _short(name: str) -> str:
+    """The first of the names that a converter has joined, its end where it is long."""
+    first = name.split(";")[0]
+    return first if len(first) <= NAME_SHOWN else "…" + first[1 - NAME_SHOWN :]
+
+
+def _layers(m: Measurement, profile: bool) -> Section:
+    """One row a layer; with `profile` MAC per cycle in place of instructions per MAC."""
+
+    def rate(macs: int | None, cost: Cost) -> str:
+        return _ratio(macs or None, cost.cycles) if profile else _ratio(cost.instructions, macs)
+
+    rows = [
+        (
+            layer.symbol.removeprefix(f"{m.model}_").removeprefix("layer_"),
+            layer.kind,
+            layer.kernel.removeprefix("nd_"),
+            "x".join(map(str, layer.output_shape)),
+            _whole(layer.macs),
+            *_cost_cells(layer.cost, m.cost),
+            rate(layer.macs, layer.cost),
+            _whole(layer.live_bytes),
+        )
+        for layer in m.layers
+    ]
+    rows.append(("glue", "", "", "", "", *_cost_cells(m.glue, m.cost), "", ""))
+    total = (*_cost_cells(m.cost, m.cost), rate(m.macs, m.cost), _whole(m.sram.arena))
+    rows.append(("total", "", "", "", _whole(m.macs), *total))
+    headings = ("layer", "operator", "kernel", "output", "MACs", "instructions", "share", "cycles")
+    return Section(
+        title="layers (instructions counted, cycles modelled, bytes of the arena alive)",
+        headings=(*headings, "MAC/cycle" if profile else "instr/MAC", "alive"),
+        rows=tuple(rows),
+        left=4,
+    )
+
+
+def _functions(m: Measurement) -> Section:
+    shown = m.functions[:FUNCTIONS_SHOWN]
+    rows = [(f.name, *_cost_cells(f.cost, m.cost), _ratio(f.macs or None, f.cost.cycles)) for f in shown]
+    if rest := m.functions[FUNCTIONS_SHOWN:]:
+        rows.append((f"({len(rest)} more)", *_cost_cells(_sum([f.cost for f in rest]), m.cost), ""))
+    return Section(
+        title="functions, each without what it calls",
+        headings=("function", "instructions", "share", "cycles", "MAC/cycle"),
+        rows=tuple(rows),
+    )
+
+
+def _mix(m: Measurement) -> Section:
+    rows = tuple((kind, _whole(count), _share(count, m.cost.instructions)) for kind, count in m.mix.items())
+    return Section(title="instructions by class", headings=("class", "instructions", "share"), rows=rows)
+
+
+def _layer(layer: LayerResult) -> dict[str, Any]:
+    return {
+        "symbol": layer.symbol,
+        "name": layer.name,
+        "kind": layer.kind,
+        "kernel": layer.kernel,
+        "output_shape": list(layer.output_shape),
+        "macs": layer.macs,
+        "weight_bytes": layer.weight_bytes,
+        "live_bytes": layer.live_bytes,
+        "is_end": layer.is_end,
+        **_cost(layer.cost),
+    }
+
+
+def _cost(cost: Cost) -> dict[str, int | float | None]:
+    return {"instructions": cost.instructions, "cycles": None if cost.cycles is None else round(cost.cycles)}
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    """A sum, unknown where a part is."""
+    instructions = [cost.instructions for cost in costs if cost.instructions is not None]
+    cycles = [cost.cycles for cost in costs if cost.cycles is not None]
+    return Cost(
+        instructions=sum(instructions) if len(instructions) == len(costs) else None,
+        cycles=sum(cycles) if len(cycles) == len(costs) else None,
+    )
+
+
+def _cost_cells(cost: Cost, total: Cost) -> tuple[str, str, str]:
+    return _whole(cost.instructions), _share(cost.instructions, total.instructions), _whole(cost.cycles)
+
+
+def _whole(value: float | None) -> str:
+    """Grouped by thousands."""
+    return "-" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
+def _share(part: float | None, whole: float | None) -> str:
+    return "-" if part is None or not whole else f"{100 * part / whole:.1f} %"
+
+
+def _ratio(above: float | None, below: float | None) -> str:
+    return "" if above is None or not below else f"{above / below:.2f}"
