@@ -14,7 +14,7 @@ from ndtool.tests.export.c.harness import O, T, check_kernel, constant, single_o
 
 @st.composite
 def layers(draw: Draw) -> O:
-    """Per tensor and per channel, with and without bias, flattening inputs of higher rank or keeping their dimensions."""
+    """Per tensor and per channel, with and without bias, flattening inputs or keeping their dimensions."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     inputs, outputs, rows = draw(st.integers(1, 40)), draw(st.integers(1, 11)), draw(st.sampled_from([1, 1, 2, 3]))
     per_channel, keep = draw(st.booleans()), draw(st.booleans())
