@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ndtool.tests.export.c.harness import O, T, check_kernel, model, random_int8
@@ -45,11 +45,13 @@ def check_batch(ops: Sequence[O], seed: int) -> None:
 def batched(
     operators: st.SearchStrategy[O], examples: int = 10, size: int = 16
 ) -> Callable[[Callable[..., None]], Callable]:
-    """Decorate a test of (ops, seed) to get batches of random operators."""
+    """Decorate a test of (ops, seed) to get batches of random operators. They are not shrunk: that takes minutes."""
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         strategy = given(ops=st.lists(operators, min_size=size // 2, max_size=size), seed=st.integers(0, 2**32 - 1))
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
-        return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(strategy(test))
+        phases = (Phase.explicit, Phase.reuse, Phase.generate)
+        options = settings(max_examples=examples, deadline=None, suppress_health_check=checks, phases=phases)
+        return options(strategy(test))
 
     return decorate
