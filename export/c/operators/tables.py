@@ -69,7 +69,8 @@ def _map(name: str, x: np.ndarray) -> np.ndarray:
 def _rounded(x: np.ndarray) -> np.ndarray:
     """C's roundf: halves away from zero."""
     whole = np.trunc(x)
-    return whole + np.copysign(np.abs(x - whole) >= np.float32(0.5), x).astype(np.float32)
+    fraction = np.subtract(x, whole, where=np.isfinite(x), out=np.zeros_like(x))
+    return whole + np.copysign(np.abs(fraction) >= np.float32(0.5), x).astype(np.float32)
 
 
 # Functions of real numbers, in float32 throughout.
@@ -133,11 +134,8 @@ def _relu(op: Op) -> np.ndarray:
     """Requantised, then clamped to the bounds as the output's scale rounds them."""
     source, output = _ends(op)
     values = rescale(INPUTS - source.zero_point[0], float(_scale(source) / _scale(output))) + output.zero_point[0]
-    low, high = (
-        bound if np.isinf(bound) else float(_rounded(np.float32(bound) / _scale(output))) + output.zero_point[0]
-        for bound in RELU_BOUNDS[op.kind]
-    )
-    return np.clip(values, max(low, INT8_MIN), min(high, INT8_MAX)).astype(np.int8)
+    bounds = _rounded(np.array(RELU_BOUNDS[op.kind], dtype=np.float32) / _scale(output)) + output.zero_point[0]
+    return np.clip(values, max(bounds[0], INT8_MIN), min(bounds[1], INT8_MAX)).astype(np.int8)
 
 
 def _leaky_relu(op: Op) -> np.ndarray:
