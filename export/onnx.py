@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
+from ndtool.export.student import first_line
 from ndtool.files import replacing
 from ndtool.quantize.quiet import quiet
 
@@ -29,5 +30,4 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
             program.save(str(temporary), external_data=False)
             onnx.checker.check_model(str(temporary), full_check=True)
         except Exception as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise NdtoolError(f"{type(model).__name__}: torch.onnx cannot export it: {line}") from error
+            raise NdtoolError(f"{type(model).__name__}: torch.onnx cannot export it ({first_line(error)})") from error

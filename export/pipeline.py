@@ -129,12 +129,12 @@ class _Export:
         self._stages.append(self._compared().stage(given, source.predict(), exact=False, batch=source.batch))
         if source.module is not None:
             model = ready_to_export(source.module, source.example)
+            self._tell("TFLite float32", 0)
+            export_tflite(model, source.example, room.tflite_fp32)  # first, for it names all that is not supported
             if source.format == "torch":
                 self._tell("ONNX", 0)
                 export_onnx(model, source.example, room.onnx)
                 self._verify("ONNX", room.onnx, predict_onnx(room.onnx), exact=True)
-            self._tell("TFLite float32", 0)
-            export_tflite(model, source.example, room.tflite_fp32)
         self._verify("TFLite float32", room.tflite_fp32, predict_tflite(room.tflite_fp32), exact=True)
 
     def to_int8(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
-from ndtool.export.student import outputs_of
+from ndtool.export.student import first_line, outputs_of
 from ndtool.quantize.quiet import quiet
 from ndtool.quantize.runtime import TFLiteModel, to_real, to_tensor
 
@@ -30,8 +30,7 @@ def predict_onnx(path: Path) -> Predict:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            line = (str(error).splitlines() or [""])[0]
-            raise NdtoolError(f"{path}: onnxruntime cannot load it: {line}") from error
+            raise NdtoolError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from error
     if len(session.get_inputs()) != 1:
         raise NdtoolError(f"{path} has {len(session.get_inputs())} inputs: only models with one can be run on data")
     end = session.get_inputs()[0]

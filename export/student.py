@@ -1,6 +1,7 @@
 """The module that ships: on the CPU, in evaluation mode, its BatchNorms folded into the layers before them."""
 
 import copy
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from ndtool.errors import NdtoolError
 
 TOLERANCE = 1e-4  # of the largest output: folding only rounds differently
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -44,8 +46,7 @@ def outputs_of(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     try:
         output = model(x)
     except Exception as error:
-        line = (str(error).splitlines() or [""])[0]
-        what = f"{type(error).__name__}: {line}"
+        what = f"{type(error).__name__}: {first_line(error)}"
         raise NdtoolError(
             f"the model cannot take an input of {tuple(x.shape)} ({what}): check --input-shape"
         ) from error
@@ -53,6 +54,14 @@ def outputs_of(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     if not isinstance(outputs, tuple | list) or not all(isinstance(value, Tensor) for value in outputs):
         raise NdtoolError(f"the model returns {type(output).__name__}: make it return a tensor or a tuple of tensors")
     return tuple(outputs)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception, or the one that caused it, says; without colours and of bearable length."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]
 
 
 def max_difference(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> float:
@@ -92,6 +101,8 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     if type(norm) not in _NORMS or norm.running_mean is None:  # type: ignore[union-attr]
         return False
+    if type(layer) in _TRANSPOSED:
+        return layer.groups == 1  # type: ignore[union-attr]  # torch fuses grouped ones wrongly
     return type(layer) in _CONVOLUTIONS or (type(layer) is nn.Linear and type(norm) is nn.BatchNorm1d)
 
 
@@ -102,6 +113,6 @@ def _fold(model: nn.Module, layer: str, norm: str) -> None:
     if isinstance(first, nn.Linear):
         fused: nn.Module = fuse_linear_bn_eval(first, second)
     else:
-        fused = fuse_conv_bn_eval(first, second, transpose=type(first).__name__.startswith("ConvTranspose"))
+        fused = fuse_conv_bn_eval(first, second, transpose=isinstance(first, _TRANSPOSED))
     model.set_submodule(layer, _plain(fused))
     model.set_submodule(norm, nn.Identity())

@@ -1,6 +1,5 @@
 """PyTorch to TFLite in float32, by litert-torch."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
-from ndtool.export.student import outputs_of
+from ndtool.export.student import first_line, outputs_of
 from ndtool.export.tensor_names import rename_tensors
 from ndtool.files import write_atomic
 from ndtool.quantize.quiet import quiet
@@ -56,10 +55,12 @@ def _explain(model: nn.Module, example: Tensor, error: Exception) -> NdtoolError
         exported = torch.export.export(model, (example,))
     except Exception as cause:  # noqa: BLE001 - it runs the user's forward
         remedy = "let forward not depend on the values of tensors"
-        return NdtoolError(f"{_title(model)}: PyTorch cannot export it ({_line(cause)}): {remedy}")
+        return NdtoolError(f"{_title(model)}: PyTorch cannot export it ({first_line(cause)}): {remedy}")
     if findings := _unknown_operators(exported):
         return UnsupportedOperators(_title(model), findings)
-    return NdtoolError(f"{_title(model)}: litert-torch cannot convert it ({_line(error)}): simplify the model there")
+    return NdtoolError(
+        f"{_title(model)}: litert-torch cannot convert it ({first_line(error)}): simplify the model there"
+    )
 
 
 def _unknown_operators(exported: Any) -> list[Finding]:
@@ -93,8 +94,3 @@ def _source(node: Any) -> str:
 
 def _title(model: nn.Module) -> str:
     return type(model).__name__
-
-
-def _line(error: BaseException) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]

@@ -24,12 +24,23 @@ def read_model(source: Path | bytes) -> Any:
         raise NdtoolError(f"{name} is not a TFLite file: give a .tflite file")
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+        _take_in(model, content)
         graph = model.subgraphs[0]
         for op in graph.operators:
             model.operatorCodes[op.opcodeIndex], [graph.tensors[i] for i in (*op.inputs, *op.outputs)]
     except Exception as error:  # the generated reader raises anything on damaged bytes
         raise NdtoolError(f"{name} is damaged ({type(error).__name__}): export it again") from error
     return model
+
+
+def _take_in(model: Any, content: bytes) -> None:
+    """Buffers that lie behind the flatbuffer, as large ones may, become part of it."""
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 are no places
+            if buffer.offset + buffer.size > len(content):
+                raise ValueError("a buffer ends behind the file")
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
 
 
 def write_model(model: Any) -> bytes:

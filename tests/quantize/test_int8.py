@@ -118,6 +118,22 @@ def test_files_that_are_no_models_are_refused_in_one_line(tmp_path: Path, conten
     assert "\n" not in str(caught.value)
 
 
+def test_buffers_behind_the_flatbuffer_are_taken_in(float_model: Path, tmp_path: Path) -> None:
+    model = read_model(float_model)
+    buffer = max(model.buffers, key=lambda each: 0 if each.data is None else len(each.data))
+    data, buffer.data, buffer.size = bytes(buffer.data), None, len(buffer.data)
+    buffer.offset = 1 << 20
+    buffer.offset = len(write_model(model))
+    outside = tmp_path / "outside.tflite"
+    outside.write_bytes(write_model(model) + data)
+    x = np.ones((1, 8, 8, 3), np.float32)
+    inside = write_model(read_model(outside))
+    assert (TFLiteModel(inside).run(x)[0] == TFLiteModel(float_model).run(x)[0]).all()
+    outside.write_bytes(outside.read_bytes()[:-1])
+    with pytest.raises(NdtoolError, match="damaged"):
+        read_model(outside)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     scale=st.floats(2.0**-14, 8.0, width=32),
