@@ -88,41 +88,43 @@ _ALU |= {"bic", "cmp", "cmn", "tst", "teq", "adr"}
 
 
 @cache
-def _disassembler(v8: bool) -> Any:
+def _disassembler() -> Any:
     import capstone
 
-    mode = capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | (capstone.CS_MODE_V8 if v8 else 0)
+    mode = capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8
     decoder = capstone.Cs(capstone.CS_ARCH_ARM, mode)
     decoder.detail = True
     return decoder
 
 
+def _width(code: bytes, position: int) -> int:
+    """Bytes of the instruction at a position: 4 if it starts with 0b11101, 0b11110 or 0b11111 (Armv7-M ARM, A5.1)."""
+    return 4 if code[position + 1] >> 3 >= 0b11101 else 2
+
+
 def count(code: bytes) -> int:
-    """The number of instructions: 32-bit ones start with 0b11101, 0b11110 or 0b11111 (Armv7-M ARM, A5.1)."""
+    """The number of instructions in a block, those whose IT condition may fail included: they are issued as well."""
     position = number = 0
     while position < len(code):
-        position += 4 if code[position + 1] >> 3 >= 0b11101 else 2
+        position += _width(code, position)
         number += 1
     return number
 
 
 def decode(address: int, code: bytes) -> Block:
     """Decode a block; what capstone does not know becomes an instruction of kind OTHER, so that counts stay exact."""
-    found = {}
-    for v8 in (True, False):
-        position = 0
-        while position < len(code):
-            width = 4 if code[position + 1] >> 3 >= 0b11101 else 2
-            if position not in found:
-                for raw in _disassembler(v8).disasm(code[position : position + width], address + position, 1):
-                    if raw.size == width:
-                        found[position] = _instruction(raw)
-            position += width
     position, instructions = 0, []
     while position < len(code):
-        width = 4 if code[position + 1] >> 3 >= 0b11101 else 2
-        instructions.append(found.get(position) or _unknown(address + position, width))
-        position += width
+        # All that follows at once: capstone keeps track of IT blocks within a call.
+        for raw in _disassembler().disasm(code[position:], address + position):
+            if raw.size != _width(code, position):
+                break
+            instructions.append(_instruction(raw))
+            position += raw.size
+        if position < len(code):
+            width = _width(code, position)
+            instructions.append(_unknown(address + position, width))
+            position += width
     return Block(address=address, bytes=len(code), instructions=tuple(instructions))
 
 
@@ -172,7 +174,7 @@ def _instruction(raw: Any) -> Instruction:
         address_reads=frozenset(base),
         accumulator=accumulator,
         registers=max(1, len(registers)) if _is_multiple(name) else 1,
-        conditional=raw.cc not in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) or name in ("cbz", "cbnz"),
+        conditional=name in ("cbz", "cbnz") or (raw.cc not in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) and name != "it"),
         shifted=any(operand.shift.type for operand in raw.operands if operand.type == arm.ARM_OP_REG),
         indexed=any(operand.mem.index for operand in memory),
         displacement=memory[0].mem.disp if len(memory) == 1 and not memory[0].mem.index else None,

@@ -17,7 +17,7 @@ from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
 from ndtool.benchmarks.profile import Profile
 from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, Peak, SampleResult, Sram
-from ndtool.benchmarks.stack import stack_region
+from ndtool.benchmarks.stack import StackRegion, stack_region
 from ndtool.benchmarks.targets import Target
 from ndtool.benchmarks.timing import timing_model
 from ndtool.errors import NdtoolError
@@ -109,12 +109,16 @@ def _run_all(
     emulator: str,
 ) -> tuple[list[_Run], _Machine]:
     arena = (elf.symbols[ARENA].address, library.arena_bytes) if library else None
+    memory = target.core.qemu_memory if emulator == "qemu" else target.memory
     runs = []
     with closing(_emulator(emulator, elf, library, target)) as machine:
         for index, sample in enumerate(samples):
             if index:
                 machine.rewind()
-            runs.append(_run(machine, elf, ports, sample, arena, index))
+            if arena:  # its contents are free between calls: results must not depend on them
+                machine.write(arena[0], np.random.default_rng(index).bytes(arena[1]))
+            stack = stack_region(elf, memory.values(), machine.stack_pointer())
+            runs.append(_run(machine, stack, ports, sample))
         return runs, _Machine(name=machine.name, note=machine.note)
 
 
@@ -145,14 +149,9 @@ def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
     return Segments(ranges=tuple(ranges), initial=_GLUE)
 
 
-def _run(
-    machine: Emulator, elf: FirmwareElf, ports: Ports, sample: Sample, arena: tuple[int, int] | None, seed: int
-) -> _Run:
-    """Noise in the arena and paint on the stack, then the inputs, then the code between the markers."""
-    stack = stack_region(elf, machine.stack_pointer())
+def _run(machine: Emulator, stack: StackRegion, ports: Ports, sample: Sample) -> _Run:
+    """Paint the stack, set the inputs, execute the code between the markers."""
     stack.paint(machine)
-    if arena:  # its contents are free between calls: results must not depend on them
-        machine.write(arena[0], np.random.default_rng(seed).bytes(arena[1]))
     for port, value in zip(ports.inputs, sample, strict=True):
         machine.write(port.address, np.ascontiguousarray(value).tobytes())
     counts = machine.run()

@@ -215,7 +215,7 @@ def _short(name: str) -> str:
 
 
 def _layers(m: Measurement, profile: bool) -> Section:
-    """One row a layer; with `profile` MAC per cycle in place of instructions per MAC."""
+    """One row a layer; with `profile` kernels and MAC per cycle in place of operators and instructions per MAC."""
 
     def rate(macs: int | None, cost: Cost) -> str:
         return _ratio(macs or None, cost.cycles) if profile else _ratio(cost.instructions, macs)
@@ -223,8 +223,7 @@ def _layers(m: Measurement, profile: bool) -> Section:
     rows = [
         (
             layer.symbol.removeprefix(f"{m.model}_").removeprefix("layer_"),
-            layer.kind,
-            layer.kernel.removeprefix("nd_"),
+            layer.kernel if profile else layer.kind,
             "x".join(map(str, layer.output_shape)),
             _whole(layer.macs),
             *_cost_cells(layer.cost, m.cost),
@@ -233,15 +232,15 @@ def _layers(m: Measurement, profile: bool) -> Section:
         )
         for layer in m.layers
     ]
-    rows.append(("glue", "", "", "", "", *_cost_cells(m.glue, m.cost), "", ""))
+    rows.append(("glue", "", "", "", *_cost_cells(m.glue, m.cost), "", ""))
     total = (*_cost_cells(m.cost, m.cost), rate(m.macs, m.cost), _whole(m.sram.arena))
-    rows.append(("total", "", "", "", _whole(m.macs), *total))
-    headings = ("layer", "operator", "kernel", "output", "MACs", "instructions", "share", "cycles")
+    rows.append(("total", "", "", _whole(m.macs), *total))
+    headings = ("layer", "kernel" if profile else "operator", "output", "MACs", "instructions", "share", "cycles")
     return Section(
         title="layers (instructions counted, cycles modelled, bytes of the arena alive)",
         headings=(*headings, "MAC/cycle" if profile else "instr/MAC", "alive"),
         rows=tuple(rows),
-        left=4,
+        left=3,
     )
 
 

@@ -1,9 +1,11 @@
 """Stack use: paint what lies below SP, run, and see how deep the paint is gone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import Emulator
+from ndtool.benchmarks.targets import Region
 from ndtool.errors import NdtoolError
 
 _PAINT = b"\x5a\xc3\x96\x0f"  # unlikely as data, addresses or code
@@ -37,15 +39,13 @@ class StackRegion:
         return len(content) - intact
 
 
-def stack_region(elf: FirmwareElf, pointer: int) -> StackRegion:
-    """Where the stack may grow: to the start of a section that is named for it, else to the data below."""
+def stack_region(elf: FirmwareElf, memory: Iterable[Region], pointer: int) -> StackRegion:
+    """Where the stack may grow: to the start of a section that is named for it, else to the data or the end below."""
     writable = [section for section in elf.sections if section.writable]
     for section in writable:
         if "stack" in section.name.lower() and section.address < pointer <= section.address + section.bytes:
             return StackRegion(limit=section.address, pointer=pointer)
     below = [s.address + s.bytes for s in writable if s.address + s.bytes <= pointer]
-    limit = max([pointer - _LARGEST, *below])
-    for segment in elf.segments:  # a stack at the start of memory ends where memory does
-        if segment.address <= pointer - 4 < segment.address + segment.memory_bytes:
-            limit = max(limit, segment.address)
+    origins = [r.origin for r in memory if r.origin < pointer <= r.origin + r.emulated_bytes]
+    limit = max([pointer - _LARGEST, *below, *origins])
     return StackRegion(limit=-(-limit // 4) * 4, pointer=pointer)

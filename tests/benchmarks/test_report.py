@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from ndtool.benchmarks import report
+from ndtool.benchmarks.inputs import RandomInputs
+from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.targets import load_target
+from ndtool.tests.benchmarks import tiny
+
+KEYS = {"model", "target", "clock_hz", "macs", "instructions", "cycles", "latency_ms", "sram", "flash", "bit_exact"}
+KEYS |= {"fits", "excess", "layers", "glue", "ends", "peak", "functions", "mix", "runs", "instruction_range", "inputs"}
+KEYS |= {"emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return measure(tiny.library(float_ends=True), load_target("stm32f746"), inputs=RandomInputs(count=1, seed=7))
+
+
+def test_the_keys_are_those_that_are_documented(measured, tmp_path):
+    path = tmp_path / "bench.json"
+    report.write_json(measured, path)
+    content = json.loads(path.read_text())
+    assert set(content) == KEYS
+    assert all(key in report.__doc__ for key in KEYS)
+    assert set(content["sram"]) == {"arena", "stack", "static", "total", "caller"}
+    assert set(content["flash"]) == {"code", "weights", "total", "kernels", "glue"}
+    assert content["sram"]["total"] == sum(content["sram"][part] for part in ("arena", "stack", "static"))
+    assert content["flash"]["total"] == content["flash"]["code"] + content["flash"]["weights"]
+    assert content["latency_ms"] == pytest.approx(content["cycles"] / 216e3, rel=1e-3)
+    assert content["timing"]["validated"] is False
+    assert content["inputs"] == "random, seed 7"
+    assert (content["bit_exact"], content["fits"]) == (None, True)
+    ends = [layer["instructions"] for layer in content["layers"] if layer["is_end"]]
+    assert content["ends"]["instructions"] == sum(ends) > 0
+
+
+def test_tables_show_totals_and_what_numbers_are(measured):
+    text = "\n".join(" ".join(row) for section in report.sections(measured) for row in section.rows)
+    assert "modelled, not validated against silicon" in text
+    assert "peak at tiny_quantize_input" in text
+    assert f"{measured.cost.instructions:,}".replace(",", " ") in text
+    for section in report.sections(measured, profile=True):
+        assert {len(row) for row in section.rows} == {len(section.headings)}
+
+
+def test_a_profile_adds_functions_and_classes(measured):
+    titles = [section.title for section in report.sections(measured, profile=True)]
+    plain = [section.title for section in report.sections(measured)]
+    assert len(titles) == len(plain) + 2
+
+
+def test_tables_are_printed_on_stdout(measured, capsys):
+    report.tables(measured, profile=True)
+    printed = capsys.readouterr()
+    assert "nd_negate" in printed.out
+    assert not printed.err
