@@ -44,5 +44,6 @@ def unique(names: list[str]) -> list[str]:
 
 def c_comment(text: str, longest: int = 100) -> str:
     """Text that may stand in a C comment: printable ASCII, neither an end of comment, a trigraph nor a line splice."""
-    kept = re.sub(r"[^ -~]", "?", text).replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "?")
+    kept = re.sub(r"\?+", "?", re.sub(r"[^ -~]", "?", text))
+    kept = kept.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
     return kept if len(kept) <= longest else kept[: longest - 3] + "..."

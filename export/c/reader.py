@@ -104,6 +104,8 @@ class _Reader:
 
     def graph(self) -> Graph:
         model = self.schema.Model.GetRootAs(self.content, 0)
+        if model.Version() != 3:
+            raise self.refuse(f"of schema version {model.Version()}", "convert the model again, to version 3")
         if model.SubgraphsLength() != 1:
             raise self.refuse(
                 f"{model.SubgraphsLength()} subgraphs (control flow or several signatures)", "export one plain function"
@@ -125,7 +127,7 @@ class _Reader:
         return graph
 
     def tensor(self, model: Any, table: Any, index: int) -> Tensor:
-        name = (table.Name() or b"").decode("utf-8", "replace") or f"tensor_{index}"
+        name = (table.Name() or b"").decode("utf-8") or f"tensor_{index}"
         if table.Sparsity() is not None:
             raise self.refuse(f"tensor {name!r} is sparse", "export it dense")
         if table.IsVariable():
