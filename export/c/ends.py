@@ -34,9 +34,9 @@ def peel(graph: Graph) -> Ends:
 
     dequantise = []
     for tensor in graph.outputs:
-        op = makers.get(tensor)
-        alone = tensor.dtype == "float32" and op is not None and tensor not in readers
-        dequantise.append(op if alone and op is not None and _converts(op, "DEQUANTIZE") else None)
+        maker = makers.get(tensor)
+        alone = tensor.dtype == "float32" and tensor not in readers
+        dequantise.append(maker if alone and maker is not None and _converts(maker, "DEQUANTIZE") else None)
 
     inner = Graph(
         name=graph.name,

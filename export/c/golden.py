@@ -26,9 +26,8 @@ def _vector(model: TFLiteModel, graph: Graph, ends: Ends, rng: np.random.Generat
     inputs = []
     for tensor, op in zip(ends.graph.inputs, ends.quantise, strict=True):
         value = rng.integers(-128, 128, size=tensor.shape, dtype=np.int8)
-        if op is not None:
-            value = (value.astype(np.float32) - tensor.zero_point[0]) * np.float32(tensor.scale[0])
-        inputs.append(value)
+        real = (value.astype(np.float32) - tensor.zero_point[0]) * np.float32(tensor.scale[0])
+        inputs.append(value if op is None else real)
     try:
         model.run(*inputs)
     except (RuntimeError, ValueError) as error:

@@ -243,9 +243,9 @@ class _Reader:
                 raise self.damaged(f"input {tensor.name!r} is a constant or is given twice")
             made.add(tensor)
         for op in graph.ops:
-            for tensor in op.inputs:
-                if tensor is not None and tensor.data is None and tensor not in made:
-                    raise self.damaged(f"{op.kind} reads {tensor.name!r} before it is made")
+            for source in op.inputs:
+                if source is not None and source.data is None and source not in made:
+                    raise self.damaged(f"{op.kind} reads {source.name!r} before it is made")
             for tensor in op.outputs:
                 if tensor in made or tensor.data is not None:
                     raise self.damaged(f"{op.kind} writes {tensor.name!r}, which is a constant or made before")

@@ -15,7 +15,8 @@ def inputs_are(least: int, most: int | None = None) -> Rule:
         missing = any(tensor is None for tensor in op.inputs[:least])
         return None if least <= len(op.inputs) <= most and not missing else f"it has {len(op.inputs)}"
 
-    rule.__doc__ = f"the operator must have {least}{'' if least == most else f' to {most}'} inputs"
+    count = f"{least}" if least == most else f"{least} to {most}"
+    rule.__doc__ = f"the operator must have {count} input{'' if most == 1 else 's'}"
     return rule
 
 
