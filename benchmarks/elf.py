@@ -88,7 +88,7 @@ class FirmwareElf:
         except (ELFError, ValueError, KeyError, UnicodeDecodeError, AttributeError) as error:
             raise NdtoolError(f"{path}: not a readable ELF file: {error or 'it is damaged'}") from error
         self.symbols: Mapping[str, Symbol] = MappingProxyType({symbol.name: symbol for symbol in symbols})
-        functions = {}
+        functions: dict[int, Symbol] = {}
         for symbol in sorted(filter(_is_function, symbols), key=lambda s: (s.address, len(s.name))):
             functions.setdefault(symbol.address, symbol)  # of several names of one function, the shortest
         self.functions = tuple(functions.values())

@@ -63,7 +63,7 @@ class UnicornEmulator:
             core: what executes it; the instruction set is the core's own (a Cortex-M0 refuses SMLAD).
             memory: regions that exist beside what the ELF loads.
             segments: what counts are kept apart by.
-            native: count in C (compiled on first use); otherwise in Python, some 50 times slower.
+            native: count in C, compiled on first use; otherwise, or where that fails, in Python, some 50 times slower.
             limit: instructions after which a run is given up.
 
         Raises:
@@ -83,9 +83,8 @@ class UnicornEmulator:
         self._ram = _map(self._uc, elf, memory)
         self._fault: tuple[str, int, int] | None = None
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
-        self._counter = _counter(self._uc, segments, native)
+        self._counter, self.note = _counter(self._uc, segments, native)
         self.name = f"unicorn {unicorn.__version__} ({core.unicorn_cpu})"
-        self.note = "" if native else "blocks counted in Python"
         stack, reset = reset_vector(elf)
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._go(reset, self._start, _BOOT_INSTRUCTIONS)
@@ -215,11 +214,10 @@ def _map(uc: Any, elf: FirmwareElf, memory: Mapping[str, Region]) -> list[tuple[
 class _NativeCounter:
     """native/counter.c behind Unicorn's block hook."""
 
-    def __init__(self, uc: Any, segments: Segments):
+    def __init__(self, uc: Any, segments: Segments, library: ctypes.CDLL):
         import unicorn
         from unicorn.unicorn_py3.unicorn import uc_hook_h, uclib
 
-        library = native_code.load(native_code.COUNTER)
         library.nd_counter_new.restype = ctypes.c_void_p
         library.nd_counter_edge.restype = ctypes.c_uint64
         flat = [number for triple in segments.ranges for number in triple]
@@ -292,5 +290,11 @@ class _PythonCounter:
         return [(*key, times) for key, times in self._counts.items()]
 
 
-def _counter(uc: Any, segments: Segments, native: bool) -> _NativeCounter | _PythonCounter:
-    return _NativeCounter(uc, segments) if native else _PythonCounter(uc, segments)
+def _counter(uc: Any, segments: Segments, native: bool) -> tuple[_NativeCounter | _PythonCounter, str]:
+    """The counter and a note on it."""
+    if native:
+        try:
+            return _NativeCounter(uc, segments, native_code.load(native_code.COUNTER)), ""
+        except (NdtoolError, OSError):  # no compiler for this host, or what it made cannot be loaded
+            pass
+    return _PythonCounter(uc, segments), "blocks counted in Python"

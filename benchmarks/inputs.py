@@ -50,8 +50,8 @@ class MemoryPort:
     high: float = 0.0
 
     @property
-    def bytes(self) -> int:
-        """Size in memory."""
+    def size(self) -> int:
+        """Bytes in memory."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def value(self, content: bytes) -> np.ndarray:
@@ -114,7 +114,7 @@ def samples_for(inputs: Inputs, ports: Sequence[MemoryPort]) -> tuple[Sample, ..
         return tuple(tuple(_random(port, random) for port in ports) for _ in range(max(1, inputs.count)))
     for sample in inputs.samples:
         for port, value in zip(ports, sample, strict=False):
-            if value.dtype != port.dtype or value.nbytes != port.bytes:
+            if value.dtype != port.dtype or value.nbytes != port.size:
                 raise NdtoolError(
                     f"the input {port.name} wants {list(port.shape)} of {port.dtype}, "
                     f"not {list(value.shape)} of {value.dtype}"

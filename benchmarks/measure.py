@@ -69,11 +69,13 @@ def measure(
     if emulator == "qemu" and not isinstance(subject, CLibrary):
         raise NdtoolError(f"{subject}: it is linked for its own board, not for QEMU's: use --emulator unicorn")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
-        library, firmware = (subject, None) if isinstance(subject, CLibrary) else (None, None)
-        path = (keep or Path(room)) / "firmware.elf" if library else subject
-        assert isinstance(path, Path)
-        if library:
+        library: CLibrary | None = None
+        firmware: Firmware | None = None
+        if isinstance(subject, CLibrary):
+            library, path = subject, (keep or Path(room)) / "firmware.elf"
             firmware = build_firmware(library, target.core, target.memory, path, compiler=compiler)
+        else:
+            path = subject
         elf = FirmwareElf(path)
         runnable = elf
         if library and emulator == "qemu":  # the same code at QEMU's addresses, with a clock
@@ -127,11 +129,7 @@ def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Tar
         from ndtool.benchmarks.qemu import QemuEmulator
 
         return QemuEmulator(elf, target.core)
-    segments = _segments(elf, library)
-    try:
-        return UnicornEmulator(elf, target.core, target.memory, segments)
-    except OSError:  # the counter cannot be loaded here
-        return UnicornEmulator(elf, target.core, target.memory, segments, native=False)
+    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library))
 
 
 def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
@@ -155,7 +153,7 @@ def _run(machine: Emulator, stack: StackRegion, ports: Ports, sample: Sample) ->
     for port, value in zip(ports.inputs, sample, strict=True):
         machine.write(port.address, np.ascontiguousarray(value).tobytes())
     counts = machine.run()
-    outputs = tuple(port.value(machine.read(port.address, port.bytes)) for port in ports.outputs)
+    outputs = tuple(port.value(machine.read(port.address, port.size)) for port in ports.outputs)
     return _Run(counts=counts, stack=stack.depth(machine), outputs=outputs)
 
 

@@ -7,6 +7,7 @@ import pytest
 import unicorn
 from unicorn import arm_const
 
+from ndtool.benchmarks import emulator
 from ndtool.benchmarks.counts import Segments, decoded, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import UnicornEmulator
@@ -80,6 +81,18 @@ def test_python_counts_the_same_edges_as_native_code(elf):
     assert native.instructions == slow.instructions
     assert sorted(native.edges) == sorted(slow.edges)
     assert {edge[4] for edge in native.edges} == {0, 3}
+
+
+def test_without_a_compiler_for_the_host_counting_falls_back_to_python(elf, monkeypatch):
+    def refuse(source):
+        raise NdtoolError("no compiler")
+
+    program = elf(VARIED)
+    expected = emulate(program).run().instructions
+    monkeypatch.setattr(emulator.native_code, "load", refuse)
+    machine = emulate(program)
+    assert machine.note == "blocks counted in Python"
+    assert machine.run().instructions == expected
 
 
 def test_edges_add_up_to_the_instructions(elf):
