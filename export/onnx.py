@@ -27,6 +27,7 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
 
         try:
             program = torch.onnx.export(model, (example,), dynamo=True, input_names=["input"])
+            assert program is not None
             program.save(str(temporary), external_data=False)
             onnx.checker.check_model(str(temporary), full_check=True)
         except Exception as error:

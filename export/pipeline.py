@@ -161,7 +161,7 @@ class _Export:
 
     def result(self, out: Artifacts) -> ExportResult:
         """The result, its paths as they will be in `out`."""
-        places = dict(zip(self._room.exported, out.exported, strict=True))
+        places: dict[Path | None, Path] = dict(zip(self._room.exported, out.exported, strict=True))
         return ExportResult(
             stages=tuple(replace(stage, path=places.get(stage.path, stage.path)) for stage in self._stages),
             samples=self._compared().samples,

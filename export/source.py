@@ -211,4 +211,4 @@ def require_shape(data: Data, shape: tuple[int, ...], name: str) -> None:
     """Raises NdtoolError where the data's samples are not of a model's input shape."""
     if data.input_shape != shape:
         given, wanted = ("x".join(map(str, sizes)) for sizes in (data.input_shape, shape))
-        raise NdtoolError(f"{name} takes {wanted}, {data.name} is {given}: give data of that shape")
+        raise NdtoolError(f"{name} takes {wanted}, {data.name} is {given}: give --input-shape {wanted}")

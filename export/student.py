@@ -102,7 +102,7 @@ def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     if type(norm) not in _NORMS or norm.running_mean is None:  # type: ignore[union-attr]
         return False
     if type(layer) in _TRANSPOSED:
-        return layer.groups == 1  # type: ignore[union-attr]  # torch fuses grouped ones wrongly
+        return bool(layer.groups == 1)  # torch fuses grouped ones wrongly
     return type(layer) in _CONVOLUTIONS or (type(layer) is nn.Linear and type(norm) is nn.BatchNorm1d)
 
 

@@ -30,7 +30,8 @@ def float_operators(model: Any, *, float_ends: bool = False) -> list[Finding]:
     """
     graph = model.subgraphs[0]
     inputs, outputs = set(map(int, graph.inputs)), set(map(int, graph.outputs))
-    findings, conversions = [], []
+    findings: list[Finding] = []
+    conversions: list[Finding] = []
     for op in graph.operators:
         kind = kind_of(model, op)
         tensors = [*operands(op), *map(int, op.outputs)]

@@ -240,6 +240,45 @@ def test_reconstructions_are_scored_by_their_error(tmp_path: Path) -> None:
     assert all(stage.accuracy is None and stage.agreement is None for stage in result.stages)
 
 
+def test_a_run_is_exported_with_its_own_data_down_to_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ndtool.train import RunFolder, fit
+    from ndtool.train.setup import prepare
+
+    monkeypatch.setenv("NDTOOL_CACHE", str(tmp_path / "cache"))
+    config, data = prepare("dscnn", "digits", method="vanilla", epochs=1, batch_size=64)
+    run = RunFolder.create(tmp_path / "run", config)
+    trained = fit(config, run, data=data)
+    source, data = open_with_data(run.path)
+    result = export_model(source, out=run, data=data, int8=True, c=True, limit=50)
+    assert [stage.path for stage in result.stages] == [run.student, run.onnx, run.tflite_fp32, run.tflite_int8, run.c]
+    assert result.library is not None
+    assert {path.name for path in run.c.iterdir()} == set(result.library.files)
+    assert evaluate_model(source, data).accuracy == trained.test.accuracy  # the same split and normalisation
+
+
+def test_a_keras_file_is_converted_and_asked_for_its_own_results(
+    folder: tuple[Artifacts, ExportResult], digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ndtool.export import keras_import
+    from ndtool.quantize.runtime import TFLiteModel
+
+    model = TFLiteModel(folder[0].tflite_fp32)
+    calls: list[tuple[int, ...]] = []
+
+    def predict(path: Path, x: np.ndarray) -> np.ndarray:
+        calls.append(x.shape)
+        return np.concatenate([model.run(sample[None])[0] for sample in x])
+
+    monkeypatch.setattr(keras_import, "convert", lambda path, out: shutil.copyfile(folder[0].tflite_fp32, out))
+    monkeypatch.setattr(keras_import, "predict", predict)
+    given = tmp_path / "model.keras"
+    given.write_bytes(b"read by TensorFlow only")
+    result = export_model(open_source(given), out=Artifacts(tmp_path / "out"), data=digits, int8=True)
+    assert [stage.name for stage in result.stages] == ["Keras, as given", "TFLite float32", "TFLite int8"]
+    assert calls == [(len(digits.test), 8, 8, 1)]  # one start of TensorFlow, channels last
+    assert result.stages[1].max_difference == 0
+
+
 def test_a_model_by_name_gets_shape_and_classes_from_the_data(network: tuple[Path, Path]) -> None:
     opened, data = open_with_data(f"{network[0]}:net", data="digits", weights=network[1])
     assert data is not None
