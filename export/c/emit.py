@@ -1,8 +1,11 @@
 """A plan becomes files: pure, sorted, without dates, the same bytes every time."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from ndtool.export.c import emit_code, emit_data, emit_header
 from ndtool.export.c.emission import Emission
@@ -29,16 +32,33 @@ def emit(e: Emission) -> Mapping[str, str]:
 
 
 def kernels(e: Emission) -> set[str]:
-    """The kernels that a library calls."""
+    """The kernels that a library calls, and those that they call."""
     used = {call.kernel for call in e.calls}
     if any(port.is_float for port in e.inputs):
         used.add("nd_quantize")
     if any(port.is_float for port in e.outputs):
         used.add("nd_dequantize")
+    waiting = list(used)
+    while waiting:
+        for other in _callees(waiting.pop()) - used:
+            used.add(other)
+            waiting.append(other)
     return used
+
+
+@cache
+def _callees(kernel: str) -> frozenset[str]:
+    """The other kernels that a kernel calls."""
+    kernels_there = {Path(file.name).stem for file in _folder().iterdir() if file.name.endswith(".c")}
+    called = re.findall(r"\b(nd_\w+)\(", kernel_source(f"{kernel}.c"))
+    return frozenset(called) & kernels_there - {kernel}
+
+
+def _folder() -> Traversable:
+    return resources.files("ndtool.export.c") / "kernels"
 
 
 @cache
 def kernel_source(file: str) -> str:
     """A file of kernels/."""
-    return (resources.files("ndtool.export.c") / "kernels" / file).read_text(encoding="utf-8")
+    return (_folder() / file).read_text(encoding="utf-8")

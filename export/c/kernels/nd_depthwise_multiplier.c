@@ -14,10 +14,10 @@ static int32_t window(const int8_t *image, int32_t y, int32_t x, int32_t c, cons
         const int32_t row = y + i * p->dilation_height;
         for (int32_t j = 0; j < p->filter_width; j++, w += p->output_channels) {
             const int32_t column = x + j * p->dilation_width;
-            int32_t value = p->input_zero_point;
-            if (row >= 0 && row < p->input_height && column >= 0 && column < p->input_width)
-                value = image[(row * p->input_width + column) * p->input_channels + c / p->depth_multiplier];
-            sum += value * *w;
+            if (row >= 0 && row < p->input_height && column >= 0 && column < p->input_width) {
+                const int32_t place = (row * p->input_width + column) * p->input_channels + c / p->depth_multiplier;
+                sum += (image[place] - p->input_zero_point) * *w;
+            }
         }
     }
     return sum;

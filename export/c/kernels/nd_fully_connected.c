@@ -18,6 +18,7 @@ static void row(int8_t *output, const int8_t *input, const nd_fully_connected_pa
     for (; n + 4 <= p->outputs; n += 4, w += 4 * k) {
         const int8_t *w1 = w + k, *w2 = w1 + k, *w3 = w2 + k;
         int32_t a0 = p->bias[n], a1 = p->bias[n + 1], a2 = p->bias[n + 2], a3 = p->bias[n + 3];
+        ND_NO_UNROLL
         for (int32_t i = 0; i < k; i++) {
             a0 += input[i] * w[i];
             a1 += input[i] * w1[i];

@@ -20,6 +20,13 @@ void *memset(void *to, int value, size_t count);
 #define ND_NOINLINE
 #endif
 
+/* Before a small loop that is tuned as it stands: clang's unrolling would run out of registers. */
+#if defined(__clang__)
+#define ND_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define ND_NO_UNROLL
+#endif
+
 /* Right shifts of negative numbers are arithmetic, as on every compiler that targets a microcontroller. */
 
 /* round(a * b / 2^31), halves up; saturates where both are INT32_MIN. */
@@ -70,8 +77,9 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
 
 /* ---- Family A: convolutions, fully connected, pooling, mean ------------------------------------------------- */
 
-/* Convolutions. The bias has the input's zero point folded in, bias - input_zero_point * sum of the channel's weights,
- * so that kernels multiply inputs as they are and take input_zero_point for what lies outside the image. */
+/* Convolutions. But for depthwise ones, the bias has the input's zero point folded in, bias - input_zero_point * sum of
+ * the channel's weights, so that kernels multiply inputs as they are and take input_zero_point for what lies outside the
+ * image. */
 typedef struct {
     int32_t batches, input_height, input_width, input_channels;
     int32_t output_height, output_width, output_channels;
@@ -82,7 +90,7 @@ typedef struct {
     int32_t input_zero_point, output_zero_point, activation_min, activation_max;
     int32_t channel_step;       /* 1: a multiplier for each channel, 0: one for all */
     const int8_t *weights;      /* [output channel][height][width][depth]; depthwise [height][width][output channel] */
-    const int32_t *bias;        /* [output_channels] */
+    const int32_t *bias;        /* [output channel] */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
 } nd_conv_params;
@@ -115,6 +123,8 @@ typedef struct {
 
 void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv_params *p);
 void nd_conv_1x1(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
+                   int32_t count, const nd_conv_params *p);
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
@@ -122,31 +132,6 @@ void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_ful
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_mean(int8_t *output, const int8_t *input, const nd_mean_params *p);
-
-/* Two pixels times all channels of one group: out0 and out1 get channels [first, first + count) of the products of the
- * k bytes at x0 and x1 with the rows of weights. Two channels at a time share what is loaded. */
-static inline void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k,
-                                 int32_t first, int32_t count, const nd_conv_params *p)
-{
-    const int32_t last = first + count - 1;
-    for (int32_t c = first; c <= last; c += 2) {
-        const int32_t d = nd_min(c + 1, last); /* the last of an odd number is computed twice */
-        const int8_t *w0 = p->weights + c * k, *w1 = p->weights + d * k;
-        const int32_t m0 = p->multipliers[c * p->channel_step], m1 = p->multipliers[d * p->channel_step];
-        const int32_t s0 = p->shifts[c * p->channel_step], s1 = p->shifts[d * p->channel_step];
-        int32_t a00 = p->bias[c], a01 = p->bias[d], a10 = a00, a11 = a01;
-        for (int32_t i = 0; i < k; i++) {
-            a00 += x0[i] * w0[i];
-            a01 += x0[i] * w1[i];
-            a10 += x1[i] * w0[i];
-            a11 += x1[i] * w1[i];
-        }
-        out0[c] = nd_output(nd_requantize(a00, m0, s0), p->output_zero_point, p->activation_min, p->activation_max);
-        out0[d] = nd_output(nd_requantize(a01, m1, s1), p->output_zero_point, p->activation_min, p->activation_max);
-        out1[c] = nd_output(nd_requantize(a10, m0, s0), p->output_zero_point, p->activation_min, p->activation_max);
-        out1[d] = nd_output(nd_requantize(a11, m1, s1), p->output_zero_point, p->activation_min, p->activation_max);
-    }
-}
 
 /* ---- Family B: elementwise, movement, tables, resizing ------------------------------------------------------ */
 

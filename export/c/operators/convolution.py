@@ -21,7 +21,7 @@ def conv_2d(op: Op, context: Context) -> Call:
     buffered = kernel == "nd_conv" and not grouped
     distance = window_distance(source, target, height, width, step=2, buffered=buffered)
     scratch = (Scratch(bytes=2 * patch),) if kernel == "nd_conv" else ()
-    params = _params(op, weights=sums.data_of(sums.filter_of(op)), depth_multiplier=1)
+    params = _params(op, sums.folded_bias(op, sums.data_of(sums.filter_of(op))), depth_multiplier=1)
     return Call(
         op=op,
         kernel=kernel,
@@ -44,12 +44,12 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call:
     """A depthwise convolution of any channel multiplier."""
     source, target = _ends(op)
     height, width = _windows(op)
-    weights = np.moveaxis(sums.data_of(sums.filter_of(op))[0], 2, 0)  # (channels, height, width)
+    bias = sums.bias_of(op, target.shape[3])
     multiplier = target.shape[3] // source.shape[3]
     return Call(
         op=op,
         kernel=depthwise_kernel(multiplier, context.features),
-        arguments=(Buffer(tensor=target), Buffer(tensor=source), _params(op, weights, depth_multiplier=multiplier)),
+        arguments=(Buffer(tensor=target), Buffer(tensor=source), _params(op, bias, depth_multiplier=multiplier)),
         macs=int(np.prod(target.shape)) * height.filter * width.filter,
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
     )
@@ -71,8 +71,8 @@ def _windows(op: Op) -> tuple[Window, Window]:
     return windows(source, (weights.shape[1], weights.shape[2]), op.options)
 
 
-def _params(op: Op, weights: np.ndarray, depth_multiplier: int) -> Struct:
-    """`weights`: (channels, ...), for the sums; what is stored is the file's own order."""
+def _params(op: Op, bias: np.ndarray, depth_multiplier: int) -> Struct:
+    """What the kernels of both operators are given. `bias`: (channels,), as the kernel takes it."""
     source, target = _ends(op)
     height, width = _windows(op)
     filter_tensor = sums.filter_of(op)
@@ -105,7 +105,7 @@ def _params(op: Op, weights: np.ndarray, depth_multiplier: int) -> Struct:
             "activation_max": high,
             "channel_step": int(len(multipliers) > 1),
             "weights": Constant(role="weights", values=sums.data_of(filter_tensor)),
-            "bias": Constant(role="bias", values=sums.folded_bias(op, weights).astype(np.int32)),
+            "bias": Constant(role="bias", values=bias.astype(np.int32)),
             "multipliers": Constant(role="multipliers", values=np.array([m.value for m in multipliers], np.int32)),
             "shifts": Constant(role="shifts", values=np.array([m.shift for m in multipliers], np.int8)),
         },

@@ -58,7 +58,11 @@ def bias_fits(op: Op, channels: int) -> str | None:
 
 
 def largest_sum(op: Op, weights: np.ndarray) -> int:
-    """No partial sum of a channel, in any order, is larger in magnitude. `weights`: (channels, ...)."""
-    assert op.inputs[0] is not None
+    """No partial sum of a channel, in any order, with or without the zero point folded into the bias, is larger.
+
+    `weights`: (channels, ...).
+    """
     magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
-    return int(np.max(np.abs(folded_bias(op, weights)) + 128 * magnitudes, initial=0))
+    folded = np.abs(folded_bias(op, weights)) + 128 * magnitudes
+    plain = np.abs(bias_of(op, len(weights))) + 255 * magnitudes
+    return int(np.max(np.maximum(folded, plain), initial=0))
