@@ -39,7 +39,7 @@ def bench(
         if subject.elf is None:
             raise NdtoolError(f"{subject.name}: there is nothing to run: give a model or a firmware")
         return measure(subject.elf, target, **how)
-    library = compile_tflite(subject.model, name=subject.c_name)
+    library = compile_tflite(subject.model, name=subject.c_name, features=target.core.features)
     return measure(library, target, **how, reference=subject.model.read_bytes())
 
 

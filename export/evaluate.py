@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ndtool.errors import NdtoolError
 from ndtool.export.predict import in_layout
-from ndtool.export.source import Source, require_shape
-from ndtool.export.verify import Progress, first_samples, score
+from ndtool.export.source import Source, open_source, require_shape
+from ndtool.export.verify import Progress, score
 from ndtool.quantize.fidelity import LayerFidelity, per_layer
 from ndtool.quantize.runtime import TFLiteModel
 from ndtool.quantize.tflite import is_integer, read_model
@@ -32,7 +32,7 @@ def evaluate_model(
 
     Args:
         source: from `open_source` or `open_with_data`; a run is its student in PyTorch.
-        data: of the model's shape. part: one of PARTS. limit: samples; None takes all.
+        data: of the model's shape. part: one of PARTS. limit: samples, a random choice; None takes all.
         progress: called with (name, samples done, samples).
 
     Raises:
@@ -42,8 +42,25 @@ def evaluate_model(
         raise NdtoolError(f"no part of the data is called {part!r}: choose from {', '.join(PARTS)}")
     if source.input_shape:
         require_shape(data, source.input_shape, source.name)
-    chosen = first_samples(getattr(data, part), limit)
+    chosen = getattr(data, part).sample(limit)
     return score(source.predict(), chosen, data, name=source.name, batch=source.batch, progress=progress)[0]
+
+
+def evaluate_exports(
+    source: Source,
+    data: Data,
+    *,
+    part: str = "test",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Score]:
+    """Score a run in PyTorch and in every form that it has been exported to. Arguments and errors as above."""
+    assert source.run is not None
+    forms = [source.run.onnx, source.run.tflite_fp32, source.run.tflite_int8]
+    sources = {"PyTorch": source, **{path.name: open_source(path) for path in forms if path.is_file()}}
+    return {
+        name: evaluate_model(form, data, part=part, limit=limit, progress=progress) for name, form in sources.items()
+    }
 
 
 def rank_layers(

@@ -40,9 +40,9 @@ class Verification:
     def __init__(
         self, data: Data | None, input_shape: tuple[int, ...], *, limit: int | None, progress: Progress | None
     ):
-        """`data`: its test part is used, up to `limit` samples; None takes a few random inputs of `input_shape`."""
+        """`data`: `limit` samples of its test part are used, None takes all; without data, a few random inputs."""
         self._data = data
-        self._part = None if data is None else first_samples(data.test, limit)
+        self._part = None if data is None else data.test.sample(limit)
         self._random = torch.randn((RANDOM_SAMPLES, *input_shape), generator=torch.Generator().manual_seed(1))
         self._progress = progress
         self._last: Outputs = ()
@@ -99,11 +99,6 @@ def score(
         return _suited(outputs[-1][0], x, data)
 
     return evaluate(first, part, data, batch_size=batch), _joined(outputs)
-
-
-def first_samples(part: Split, limit: int | None) -> Split:
-    """The first `limit` samples of a part; all for None."""
-    return part if limit is None or limit >= len(part) else part.subset(torch.arange(limit))
 
 
 def _suited(output: np.ndarray, x: Tensor, data: Data) -> Tensor:

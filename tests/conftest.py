@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests themselves run in parallel
+
 SHARED = Path(os.environ.get("NDTOOL_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
 
 

@@ -125,15 +125,11 @@ def prepare(raw: Tensor, data: Data, augment: Augment, generator: torch.Generato
     return cut_out(data.normalisation(pixels), augment, generator)
 
 
-def evaluation_inputs(split: Split, data: Data, count: int | None = None) -> Tensor:
-    """The first `count` samples of a part (all by default), (N, ...) float32, without augmentation."""
-    count = len(split) if count is None else min(count, len(split))
-    part = split.subset(torch.arange(count))
-    return torch.cat([x for x, _ in batches(part, data, batch_size=256)])
+def evaluation_inputs(split: Split, data: Data, count: int | None = None, seed: int = 0) -> Tensor:
+    """A random choice of `count` samples of a part (all by default), (N, ...) float32, without augmentation."""
+    return torch.cat([x for x, _ in batches(split.sample(count, seed), data, batch_size=256)])
 
 
 def calibration_samples(data: Data, count: int = 256, seed: int = 0) -> Tensor:
     """Random samples of the training part as evaluation sees them, (count, ...) float32, or as many as there are."""
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(data.train), generator=generator)[:count]
-    return evaluation_inputs(data.train.subset(chosen), data)
+    return evaluation_inputs(data.train, data, count, seed)

@@ -80,6 +80,16 @@ class Split:
         x = self.x[indices] if isinstance(self.x, Tensor) else self.x.subset(indices)
         return Split(x=x, y=None if self.y is None else self.y[indices])
 
+    def sample(self, count: int | None, seed: int = 0) -> "Split":
+        """A random choice of `count` samples fixed by `seed`, in their order; all where there are no more, or None.
+
+        Class folders are read class by class: the first samples would be of one class.
+        """
+        if count is None or count >= len(self):
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        return self.subset(torch.randperm(len(self), generator=generator)[:count].sort().values)
+
     def to(self, device: torch.device | str) -> "Split":
         """The part with what is in memory moved to `device`, so that batches are cut there."""
         x = self.x.to(device) if isinstance(self.x, Tensor) else self.x
