@@ -23,7 +23,7 @@ def c_identifier(name: str, fallback: str = "model") -> str:
     identifier = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_")[:LONGEST].strip("_")
     if not identifier:
         return fallback
-    if identifier[0].isdigit() or identifier in KEYWORDS or identifier.startswith(("nd_", "ndtool_")):
+    if identifier[0].isdigit() or identifier in KEYWORDS or identifier.split("_")[0] in ("nd", "ndtool"):
         return f"{fallback}_{identifier}"[:LONGEST].strip("_")
     return identifier
 

@@ -1,7 +1,7 @@
 /* Depthwise convolution, one output channel for each input channel: any filter, stride, dilation and padding.
  *
- * output[y][x][c] = clamp(zero_point + requantize(bias[c] + sum of weights[.][.][c] * (window - input_zero_point))), the
- * sum over the taps inside the image, requantize rounding twice (gemmlowp). Four channels at a time.
+ * output[y][x][c] = clamp(zero_point + requantize(bias[c] + sum of weights[.][.][c] * (window - input_zero_point))),
+ * the sum over the taps inside the image, requantize rounding twice (gemmlowp). Four channels at a time.
  *
  * A pixel is read while it is written: the output may trail the input in the same memory. */
 #include "ndtool_kernels.h"

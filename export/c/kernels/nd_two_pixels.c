@@ -1,5 +1,5 @@
-/* Two pixels of a convolution: out0 and out1 get channels [first, first + count) of the products of the k bytes at x0 and
- * at x1 with the rows of weights. Two channels at a time, so that four sums share what is loaded. */
+/* Two pixels of a convolution: out0 and out1 get channels [first, first + count) of the products of the k bytes at x0
+ * and at x1 with the rows of weights. Two channels at a time, so that four sums share what is loaded. */
 #include "ndtool_kernels.h"
 
 /* Adds the products of both x with both w. A function of its own, so that everything in the loop is in registers. */

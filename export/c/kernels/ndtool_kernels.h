@@ -78,8 +78,8 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
 /* ---- Family A: convolutions, fully connected, pooling, mean ------------------------------------------------- */
 
 /* Convolutions. But for depthwise ones, the bias has the input's zero point folded in, bias - input_zero_point * sum of
- * the channel's weights, so that kernels multiply inputs as they are and take input_zero_point for what lies outside the
- * image. */
+ * the channel's weights, so that kernels multiply inputs as they are and take input_zero_point for what lies outside
+ * the image. */
 typedef struct {
     int32_t batches, input_height, input_width, input_channels;
     int32_t output_height, output_width, output_channels;

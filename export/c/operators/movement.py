@@ -256,7 +256,7 @@ def outputs_add_up(op: Op) -> str | None:
 
 
 def split_is_as_stated(op: Op) -> str | None:
-    """the parts must be equal (SPLIT) or of the sizes given (SPLIT_V)"""
+    """it must make equal parts (SPLIT) or those of its sizes (SPLIT_V)"""
     _, axis = _split_ends(op)
     made = [output.shape[axis] for output in op.outputs]
     if op.kind == "SPLIT":
