@@ -42,6 +42,9 @@ class Constant:
     values: np.ndarray
 
 
+Value = int | float | tuple[int, ...] | Constant | None  # of a struct's field; None prints NULL
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Struct:
     """A constant parameter struct of a kernel, declared in kernels/ndtool_kernels.h.
@@ -50,7 +53,7 @@ class Struct:
     """
 
     ctype: str  # "nd_conv_params"
-    fields: Mapping[str, int | float | tuple[int, ...] | Constant | None]  # None prints NULL
+    fields: Mapping[str, Value]
 
 
 Argument = Buffer | Scratch | Constant | Struct | int

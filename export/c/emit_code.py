@@ -1,6 +1,6 @@
 """NAME.c: one function a call, and the run function that calls them in order."""
 
-from ndtool.export.c.call import Argument, Buffer, Call, Constant, Scratch, Struct
+from ndtool.export.c.call import Argument, Buffer, Call, Constant, Scratch, Struct, Value
 from ndtool.export.c.ctext import dims, float_literal
 from ndtool.export.c.emission import Emission
 from ndtool.export.c.identifiers import c_comment
@@ -61,7 +61,7 @@ def _struct(e: Emission, struct: Struct, name: str) -> str:
     return f"    static const {struct.ctype} {name} = {{\n{fields}    }};\n"
 
 
-def _value(e: Emission, value: int | float | tuple[int, ...] | Constant | None) -> str:
+def _value(e: Emission, value: Value) -> str:
     if isinstance(value, Constant):
         return e.constants.name(value)
     if isinstance(value, tuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ndtool.export.c.call import Alias, Buffer, Call, Struct
+from ndtool.export.c.call import Alias, Buffer, Call, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 
@@ -65,7 +65,7 @@ def copy(
     if not inner and run == source.bytes == target.bytes and source.data is None:
         return Alias(op=op, input=source, output=target)
     loops = (Axis(1, 0, 0),) * (MAX_LOOPS - len(inner)) + inner
-    fields = {
+    fields: dict[str, Value] = {
         "size": tuple(axis.size for axis in loops),
         "output_step": tuple(axis.output_step for axis in loops),
         "input_step": tuple(axis.input_step for axis in loops),

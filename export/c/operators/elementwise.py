@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Alias, Argument, Buffer, Call, Overlap, Struct
+from ndtool.export.c.call import Alias, Argument, Buffer, Call, Overlap, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators.broadcast import MAX_LOOPS, broadcast_shape, loops
@@ -95,7 +95,7 @@ def lower_add(op: Op, context: Context) -> Call | Alias:
     first, second = _inputs(op)
     multiplier1, multiplier2, output = _add_multipliers(op)
     low, high = _activation_range(op)
-    fields = {
+    fields: dict[str, Value] = {
         **loops(first.shape, second.shape).fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
         "input1_multiplier": multiplier1.value,
@@ -135,7 +135,7 @@ def lower_mul(op: Op, context: Context) -> Call | Alias:
     first, second = _inputs(op)
     multiplier = _mul_multiplier(op)
     low, high = _activation_range(op)
-    fields = {
+    fields: dict[str, Value] = {
         **loops(first.shape, second.shape).fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
         "input2_zero_point": second.zero_point[0],

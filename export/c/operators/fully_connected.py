@@ -3,7 +3,7 @@
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Buffer, Call, Constant, Struct
+from ndtool.export.c.call import Buffer, Call, Constant, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
@@ -17,7 +17,7 @@ def fully_connected(op: Op, context: Context) -> Call:
     rows = source.bytes // inputs
     multipliers = _multipliers(op)
     exact = [multiplier for multiplier in multipliers if multiplier is not None]
-    params: dict[str, int | Constant | None] = {
+    params: dict[str, Value] = {
         "rows": rows,
         "inputs": inputs,
         "outputs": outputs,

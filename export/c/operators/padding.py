@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Alias, Buffer, Call, Overlap, Struct
+from ndtool.export.c.call import Alias, Buffer, Call, Overlap, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators.movement import constant_inputs, values
@@ -65,7 +65,7 @@ def lower(op: Op, context: Context) -> Call | Alias:
     plan = border(op)
     missing = MAX_AXES - len(plan.size)
     *outer, run = (1,) * missing + plan.size
-    fields = {
+    fields: dict[str, Value] = {
         "size": tuple(outer),
         "before": (0,) * missing + plan.before,
         "after": (0,) * missing + plan.after,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Alias, Buffer, Call, Constant, Struct
+from ndtool.export.c.call import Alias, Buffer, Call, Constant, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op
 from ndtool.export.c.operators.movement import constant_inputs, values
@@ -31,7 +31,7 @@ def lower(op: Op, context: Context) -> Call | Alias:
     settings = {name: bool(op.options.get(name, False)) for name in ("align_corners", "half_pixel_centers")}
     if (height, width) == output.shape[1:3]:
         return Alias(op=op, input=source, output=output)
-    fields = {
+    fields: dict[str, Value] = {
         "batches": batches,
         "input_height": height,
         "input_width": width,
