@@ -21,11 +21,10 @@ def header(e: Emission) -> str:
 
 def _banner(e: Emission) -> str:
     first = e.inputs[0]
-    fill = (
-        f"{e.port_name(first, 'quantize_input')}(x, arena)"
-        if first.is_float
-        else f"*{e.port_name(first, 'input')}(arena)"
-    )
+    if first.is_float:
+        fill = f"call {e.port_name(first, 'quantize_input')}(x, arena)"
+    else:
+        fill = f"write the input at {e.port_name(first, 'input')}(arena)"
     return (
         f"/* {e.name}.h: made by {e.origin}. Do not edit.\n"
         f" *\n"
