@@ -19,8 +19,8 @@ from ndtool.train.metrics import Progress
 from ndtool.train.run import RunFolder
 from ndtool.train.setup import prepare
 
-MODEL, ARGUMENTS = "mobilenetv2", ("width=0.25",)
-EPOCHS = 30
+MODEL = "resnet8"
+EPOCHS = 20
 TARGET = "cortex-m7"
 BASELINE = Path(__file__).with_name("baselines") / "demo.json"
 ENTRY = "demo"
@@ -47,7 +47,7 @@ def run_demo(
         out: run folder. epochs: None takes EPOCHS.
         tell: told, in a line, what begins. progress: of training.
     """
-    config, data = prepare(MODEL, "digits", arguments=ARGUMENTS, epochs=epochs or EPOCHS, batch_size=64)
+    config, data = prepare(MODEL, "digits", epochs=epochs or EPOCHS, batch_size=64)
     run = RunFolder.create(out, config, overwrite=True)
     tell(f"1/4 training {MODEL} inside a teacher {config.expand} times as wide, on {data.name}")
     training = fit(config, run, data=data, progress=progress)
