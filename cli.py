@@ -238,7 +238,7 @@ def train(
     with training_progress() as progress:
         result = fit(config, run, data=loaded, resume=resume, progress=progress)
     if result.interrupted:
-        done = f"{result.epoch} of {config.epochs} epochs"
+        done = f"{result.epochs} of {config.epochs} epochs"
         note(f"stopped after {done}, saved; go on with: ndtool train --resume --out {run.path}")
         return 130
     if as_json:
@@ -468,8 +468,9 @@ def bench(
     for line in opened.notes:
         note(line)
     inputs: Any = RandomInputs(count=runs, seed=seed)
-    if data is not None and opened.model is not None:
-        inputs = data_inputs(opened.model, _data_of(opened, data), runs)
+    loaded = _data_of(opened, data) if data is not None else None
+    if loaded is not None and opened.model is not None:
+        inputs = data_inputs(opened.model, loaded, runs)
     measurement = run_bench(opened, target, inputs=inputs, **how)
     if opened.run is not None:
         report.write_json(measurement, opened.run.bench(target.name))

@@ -54,9 +54,10 @@ def training_progress() -> "Iterator[Callable[[Progress], None]]":
     if not sys.stderr.isatty():
         yield _PlainLines()
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
-    with Progress(
+    with Bars(
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total}"),

@@ -58,7 +58,7 @@ def export_tables(result: "ExportResult", folder: Path) -> None:
         worst = result.saturation[0]
         note(f"saturation: at most {percent(worst.fraction, 3)} of a tensor's held-out values are clipped by int8")
     elif clipped:
-        rows = [
+        clippings = [
             (
                 row.tensor,
                 percent(row.fraction),
@@ -67,7 +67,7 @@ def export_tables(result: "ExportResult", folder: Path) -> None:
             )
             for row in clipped[:CLIPPED_SHOWN]
         ]
-        table("saturation: held-out values that int8 clips", ("tensor", "clipped", "int8 range", "seen"), rows)
+        table("saturation: held-out values that int8 clips", ("tensor", "clipped", "int8 range", "seen"), clippings)
     if result.library is not None:
         library = result.library
         note(

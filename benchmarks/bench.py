@@ -1,5 +1,6 @@
 """A subject measured on a target: compiled to C first where it is a model."""
 
+from functools import partial
 from pathlib import Path
 
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
@@ -33,14 +34,15 @@ def bench(
     Raises:
         NdtoolError: the model cannot be compiled, a tool is missing, or the firmware fails.
     """
-    inputs = inputs or RandomInputs()
-    how = {"inputs": inputs, "emulator": emulator, "compiler": compiler, "keep": keep}
+    run = partial(
+        measure, target=target, inputs=inputs or RandomInputs(), emulator=emulator, compiler=compiler, keep=keep
+    )
     if subject.model is None:
         if subject.elf is None:
             raise NdtoolError(f"{subject.name}: there is nothing to run: give a model or a firmware")
-        return measure(subject.elf, target, **how)
+        return run(subject.elf)
     library = compile_tflite(subject.model, name=subject.c_name, features=target.core.features)
-    return measure(library, target, **how, reference=subject.model.read_bytes())
+    return run(library, reference=subject.model.read_bytes())
 
 
 def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:

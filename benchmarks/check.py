@@ -89,7 +89,7 @@ def judge(subject: Subject, measurement: Measurement, plan: Plan, *, entry: str,
         raise NdtoolError(f"{entry}: the C library's output differs from LiteRT's: please report the model")
     measured = values(subject.model, measurement, data)
     findings = [finding for b in plan.budgets for finding in against_budget(measured, b.limits, b.source)]
-    notes = ("latency is modelled and has not been validated against silicon",)
+    notes: tuple[str, ...] = ("latency is modelled and has not been validated against silicon",)
     if plan.update and plan.baseline is not None:
         kept = read_baseline(plan.baseline, entry) if plan.baseline.exists() else None
         known = Baseline(values=measured, tolerances={**(kept.tolerances if kept else {}), **plan.tolerances})

@@ -232,7 +232,7 @@ def entries(path: Path) -> tuple[str, ...]:
 
 def write_baseline(path: Path, entry: str, baseline: Baseline) -> None:
     """Put one entry into a baseline file, made if need be; the others stay as they are."""
-    content = _read_file(path) if path.exists() else {"format": FORMAT, "models": {}}
+    content: dict[str, Any] = _read_file(path) if path.exists() else {"format": FORMAT, "models": {}}
     content["models"][entry] = {
         "values": {key: _plain(value) for key, value in baseline.values.items()},
         "tolerances": dict(baseline.tolerances),

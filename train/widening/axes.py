@@ -1,5 +1,6 @@
 """Rules of the operators that move, join or cut axes."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ def rewrite_split(w: Rewriter, node: fx.Node) -> fx.Node:
 
 def solve_getitem(s: Solver, node: fx.Node) -> Layout | list[Layout]:
     """Of several tensors one; of one tensor slices of its axes, where an axis that is indexed by a number is fixed."""
-    source = s.layouts.get(node.args[0])  # type: ignore[call-overload]
+    source = s.layouts.get(node.args[0])  # type: ignore[call-overload,arg-type]
     if isinstance(source, list):
         return source[s.constant(node.args[1])]
     layout = s.layout(node.args[0])
@@ -183,7 +184,7 @@ def _items(s: Solver, node: fx.Node, rank: int) -> list[tuple[int | None, Any]]:
 def rewrite_getitem(w: Rewriter, node: fx.Node) -> fx.Node:
     """The blocks of the channels that the student takes."""
     if isinstance(w.solver.layouts[node.args[0]], list):  # type: ignore[index]
-        return w.graph.call_function(node.target, (w.mapped(node.args[0]), w.solver.constant(node.args[1])))
+        return w.graph.call_function(operator.getitem, (w.mapped(node.args[0]), w.solver.constant(node.args[1])))
     layout = w.solver.layout(node.args[0])
     items: list[Any] = []
     x = w.mapped(node.args[0])
@@ -194,7 +195,9 @@ def rewrite_getitem(w: Rewriter, node: fx.Node) -> fx.Node:
             if item is None:
                 x, item = w.reorder(x, axis, index), slice(None)
         items.append(item)
-    return x if all(item == slice(None) for item in items) else w.graph.call_function(node.target, (x, tuple(items)))
+    if all(item == slice(None) for item in items):
+        return x
+    return w.graph.call_function(operator.getitem, (x, tuple(items)))
 
 
 def _block_index(widths: Ids, item: slice | Ids) -> Ids:
