@@ -11,19 +11,26 @@ _KEYWORDS = """
     typeof using virtual wchar_t xor
 """
 KEYWORDS = frozenset(_KEYWORDS.split())  # of C, and of C++ and later C, where the header may be included
+_HEADERS = """
+    assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
+    stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar
+    wctype markers
+"""
+HEADERS = frozenset(_HEADERS.split())  # whose files NAME.h would hide from those that include them
 LONGEST = 40  # characters: what NAME_layer_123_params adds still fits the 63 that C99 tells apart
 
 
 def c_identifier(name: str, fallback: str = "model") -> str:
     """A lower-case C identifier that resembles `name`, e.g. "MobileNet v2 (0.35)" becomes mobilenet_v2_0_35.
 
-    It never begins with a digit, an underscore or nd_ (the kernels' prefix), and never is a keyword.
+    It never begins with a digit, an underscore or nd_ (the kernels' prefix), and is no keyword and no header's name.
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     identifier = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_")[:LONGEST].strip("_")
     if not identifier:
         return fallback
-    if identifier[0].isdigit() or identifier in KEYWORDS or identifier.split("_")[0] in ("nd", "ndtool"):
+    taken = identifier in KEYWORDS | HEADERS or identifier.split("_")[0] in ("nd", "ndtool")
+    if taken or identifier[0].isdigit():
         return f"{fallback}_{identifier}"[:LONGEST].strip("_")
     return identifier
 

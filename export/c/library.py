@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Port:
-    """An input or output of the library, in the arena."""
+    """An input or output of the library, in the arena.
+
+    Told apart by identity: a model may give one tensor out twice, or give its input out as it is.
+    """
 
     name: str
     shape: tuple[int, ...]

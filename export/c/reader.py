@@ -174,19 +174,27 @@ class _Reader:
         buffer = model.Buffers(index) if index < model.BuffersLength() else None
         if buffer is None:
             raise self.damaged(f"tensor {name!r} is in buffer {index}, which does not exist")
-        if buffer.Offset() or buffer.Size():
-            raise self.refuse(f"tensor {name!r} lies outside the flatbuffer", "export a file below 2 GB")
-        if not buffer.DataLength():
+        content = self.stored(buffer, name)
+        if not content:
             return np.zeros(0, dtype) if shape == (0,) and dtype in CONSTANT_TYPES else None  # e.g. no axes
         if dtype not in CONSTANT_TYPES:
             return np.zeros(0, np.uint8)  # a constant of a type that no operator takes: checks.py says so
-        self.walk(buffer.DataLength())
-        data = np.frombuffer(buffer.DataAsNumpy().tobytes(), dtype=np.dtype(dtype).newbyteorder("<"))
+        data = np.frombuffer(content, dtype=np.dtype(dtype).newbyteorder("<"))
         if any(size < 0 for size in shape) or data.size != np.prod(shape, dtype=object):
             raise self.damaged(f"tensor {name!r} of shape {list(shape)} has {data.size} values")
         data = data.reshape(shape).astype(dtype)
         data.setflags(write=False)
         return data
+
+    def stored(self, buffer: Any, name: str) -> bytes:
+        """The bytes of a buffer: in the flatbuffer or, where the schema's offset is above 1, behind it in the file."""
+        if buffer.Offset() <= 1:
+            self.walk(buffer.DataLength())
+            return bytes(buffer.DataAsNumpy().tobytes()) if buffer.DataLength() else b""
+        self.walk(buffer.Size())
+        if buffer.Offset() + buffer.Size() > len(self.content):
+            raise self.damaged(f"tensor {name!r} lies beyond the end of the file")
+        return self.content[buffer.Offset() : buffer.Offset() + buffer.Size()]
 
     def code(self, table: Any) -> str:
         code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())

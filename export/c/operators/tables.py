@@ -6,13 +6,14 @@ is equal byte for byte. Entry i of a table belongs to the input i - 128.
 """
 
 import ctypes
-import sys
+import ctypes.util
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 
+from ndtool.errors import NdtoolError
 from ndtool.export.c import rules
 from ndtool.export.c.call import Alias, Buffer, Call, Constant, Overlap
 from ndtool.export.c.context import Context
@@ -53,9 +54,24 @@ def _scale(tensor: Tensor) -> np.float32:
 
 
 @cache
+def _mathematics() -> ctypes.CDLL:
+    """The host's C library of mathematics, which LiteRT computes with there."""
+    for name in (ctypes.util.find_library("m"), "libm.so.6", None):  # None: what Python itself is linked with
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        if hasattr(library, "expf"):
+            return library
+    raise NdtoolError(
+        "no C library of mathematics (libm) is found, which tables are computed with: install the system's"
+    )
+
+
+@cache
 def _libm(name: str) -> Callable[[float], float]:
     """A float function of the host's C library: the one LiteRT calls there; NumPy's differ in the last place."""
-    function = getattr(ctypes.CDLL("libm.dylib" if sys.platform == "darwin" else "libm.so.6"), name)
+    function = getattr(_mathematics(), name)
     function.restype, function.argtypes = ctypes.c_float, [ctypes.c_float]
     return function
 

@@ -225,6 +225,19 @@ def test_a_written_library_is_the_compiled_one(tmp_path):
     assert {path.name: path.read_text() for path in (tmp_path / "c").iterdir()} == dict(library.files)
 
 
+@pytest.mark.parametrize(
+    ("which", "values"), [("xy", [[1, 2], [2, 4]]), ("yy", [[2, 4], [2, 4]]), ("x", [[1, 2]]), ("xx", [[1, 2]] * 2)]
+)
+def test_an_input_or_a_repeated_tensor_can_be_an_output(tmp_path, which, values):
+    x, y = T(shape=(1, 2), scale=0.1, name="x"), T(shape=(1, 2), scale=0.1, name="y")
+    ends = {"x": x, "y": y}
+    content = model([O("ADD", [x, x], [y])] if "y" in which else [], inputs=[x], outputs=[ends[e] for e in which])
+    library = compile_tflite(content, name="net")
+    loaded = build(library, tmp_path)
+    assert [out[0].tolist() for out in call(loaded, library, [np.array([[1, 2]], dtype=np.int8)])] == values
+    assert selftest(loaded, library) == 0
+
+
 def test_a_network_without_calls_is_a_library(tmp_path):
     x, y = T(shape=(1, 4), scale=0.1, zero_point=0), T(shape=(4, 1), scale=0.1, zero_point=0)
     library = compile_tflite(single_op("RESHAPE", [x, constant([4, 1])], [y]), name="net")

@@ -23,6 +23,7 @@ def test_every_name_becomes_a_valid_identifier(name):
         ("kws", "kws"),
         ("MobileNet v2 (0.35)", "mobilenet_v2_0_35"),
         ("int", "model_int"),
+        ("stdint", "model_stdint"),
         ("2nd", "model_2nd"),
         ("nd_conv", "model_nd_conv"),
         ("été", "ete"),

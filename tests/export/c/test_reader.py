@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.export.c.reader import read_graph
-from ndtool.tests.export.c.harness import O, T, constant, model, single_op
+from ndtool.tests.export.c.harness import O, T, check_kernel, constant, model, random_int8, single_op
 
 
 def small_model() -> bytes:
@@ -240,3 +240,30 @@ def test_a_model_whose_tensors_do_not_fit_any_memory_is_refused():
     x, y = (T(shape=(1, 40000, 40000, 1), scale=0.1, zero_point=0) for _ in range(2))
     with pytest.raises(NdtoolError, match="is too large"):
         compile_tflite(single_op("RELU", [x], [y]))
+
+
+def buffers_behind(content: bytes) -> bytes:
+    """The same model as large files are written: constants lie behind the flatbuffer."""
+    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    held = [b"" if buffer.data is None else bytes(bytearray(buffer.data)) for buffer in whole.buffers]
+
+    def pack(start: int) -> bytes:
+        for buffer, data in zip(whole.buffers, held, strict=True):
+            buffer.data, buffer.offset, buffer.size = None, start if data else 0, len(data)
+            start += -(-len(data) // 16) * 16
+        builder = Builder(1024)
+        builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    length = -(-len(pack(1 << 20)) // 16) * 16
+    tail = b"".join(data.ljust(-(-len(data) // 16) * 16, b"\0") for data in held)
+    return pack(length).ljust(length, b"\0") + tail
+
+
+def test_buffers_behind_the_flatbuffer_are_read():
+    content = buffers_behind(SMALL)
+    rng = np.random.default_rng(0)
+    check_kernel(content, random_int8(rng, (1, 6, 6, 2)))
+    assert compile_tflite(content, name="m").weight_bytes == compile_tflite(SMALL, name="m").weight_bytes
+    with pytest.raises(NdtoolError, match="lies beyond the end of the file"):
+        compile_tflite(content[:-16])
