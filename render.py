@@ -51,7 +51,8 @@ def export_tables(result: "ExportResult", folder: Path) -> None:
         )
         for stage in result.stages
     ]
-    title = f"{folder}, each step against the one before on {whole(result.samples)} {kind}"
+    compared = f", each step against the one before on {whole(result.samples)} {kind}" if result.samples else ""
+    title = f"{folder}{compared}"
     table(title, ("step", "size", measure, "agreement", "largest difference"), rows)
     clipped = [row for row in result.saturation if row.fraction >= CLIPPED_LEAST]
     if result.saturation and not clipped:

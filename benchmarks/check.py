@@ -1,7 +1,8 @@
 """One check: a model measured and evaluated, then compared with its baseline and its budgets."""
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ndtool.benchmarks.bench import bench
@@ -13,6 +14,7 @@ from ndtool.benchmarks.regression import (
     entries,
     parse_limits,
     read_baseline,
+    updated,
     write_baseline,
 )
 from ndtool.benchmarks.results import Measurement
@@ -56,46 +58,62 @@ def parse_budgets(texts: tuple[str, ...]) -> tuple[Budget, ...]:
 
 
 def _board(name: str) -> Budget:
-    boards = [target for target in map(load_target, target_names()) if target.is_board]
-    for board in boards:
-        if board.name == name:
-            memory = {"flash": board.memory["flash"].bytes, "sram": board.memory["sram"].bytes}
-            return Budget(source=name, limits={key: limit for key, limit in memory.items() if limit is not None})
-    names = ", ".join(board.name for board in boards)
-    raise NdtoolError(f"{name!r} is no budget: write quantity=amount, e.g. flash=256k, or a board: {names}")
+    boards = {target.name: target for target in map(load_target, target_names()) if target.is_board}
+    if name in boards:
+        return _memory(boards[name])
+    close = difflib.get_close_matches(name, boards, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"write quantity=amount, or a board: {', '.join(boards)}"
+    raise NdtoolError(f"{name!r} is no budget: {hint}")
 
 
-def check(subject: Subject, target: Target, plan: Plan, *, data: Data | None = None) -> Verdict:
-    """Measure and evaluate a model and judge it.
+def _memory(board: Target) -> Budget:
+    memory = {key: board.memory[key].bytes for key in ("flash", "sram")}
+    return Budget(source=board.name, limits={key: limit for key, limit in memory.items() if limit is not None})
+
+
+def _with_target(plan: Plan, target: Target) -> Plan:
+    """The plan, and what fits on the board where the target is one."""
+    if not target.is_board or target.name in [budget.source for budget in plan.budgets]:
+        return plan
+    return replace(plan, budgets=(*plan.budgets, _memory(target)))
+
+
+def check(
+    subject: Subject, target: Target, plan: Plan, *, data: Data | None = None, name: str | None = None
+) -> Verdict:
+    """Measure and evaluate a model and judge it; where the target is a board, its memory is a budget.
 
     Args:
         subject: from `open_subject`; a model, not a firmware. target: where it is measured.
         plan: baseline, budgets, tolerances. data: on whose test part the int8 model is evaluated; None leaves it out.
+        name: what the baseline calls the model; None takes the subject's own.
 
     Raises:
         NdtoolError: there is nothing to compare with, a byte of the output is wrong, or what `bench` raises.
     """
-    entry = f"{subject.c_name}@{target.name}"
-    _check_plan(plan, entry)
+    entry = f"{name or subject.c_name}@{target.name}"
+    _check_plan(_with_target(plan, target), entry)
+    _check_subject(subject)
     return judge(subject, bench(subject, target), plan, entry=entry, data=data)
 
 
 def judge(subject: Subject, measurement: Measurement, plan: Plan, *, entry: str, data: Data | None) -> Verdict:
     """Compare what was measured; `entry` names it in the baseline file. Arguments and errors as for `check`."""
+    plan = _with_target(plan, measurement.target)
     known = _check_plan(plan, entry)
-    if subject.model is None:
-        raise NdtoolError(f"{subject.name} is a firmware: check needs a run or an int8 .tflite file")
+    model = _check_subject(subject)
     if measurement.bit_exact is False:
         raise NdtoolError(f"{entry}: the C library's output differs from LiteRT's: please report the model")
-    measured = values(subject.model, measurement, data)
+    measured = values(model, measurement, data)
     findings = [finding for b in plan.budgets for finding in against_budget(measured, b.limits, b.source)]
     notes: tuple[str, ...] = ("latency is modelled and has not been validated against silicon",)
     if plan.update and plan.baseline is not None:
         kept = read_baseline(plan.baseline, entry) if plan.baseline.exists() else None
-        known = Baseline(values=measured, tolerances={**(kept.tolerances if kept else {}), **plan.tolerances})
-        write_baseline(plan.baseline, entry, known)
+        tolerances = {**(kept.tolerances if kept else {}), **plan.tolerances}
+        write_baseline(plan.baseline, entry, Baseline(values=measured, tolerances=tolerances))
+        findings = [*updated(measured, kept.values if kept else {}), *findings]
         notes = (*notes, f"{plan.baseline} was written")
-    if known is not None:
+    elif known is not None:
         findings = [*against_baseline(measured, known.values, {**known.tolerances, **plan.tolerances}), *findings]
     return Verdict(entry=entry, findings=tuple(findings), baseline=plan.baseline, notes=notes)
 
@@ -106,7 +124,16 @@ def _check_plan(plan: Plan, entry: str) -> Baseline | None:
         raise NdtoolError("there is nothing to check against: give --baseline FILE or --budget flash=256k,sram=64k")
     if plan.update and plan.baseline is None:
         raise NdtoolError("--update writes a baseline: name it with --baseline FILE")
+    if plan.tolerances and plan.baseline is None:
+        raise NdtoolError("--tolerance is what may change against a baseline: name it with --baseline FILE")
     return None if plan.baseline is None or plan.update else _entry(plan.baseline, entry)
+
+
+def _check_subject(subject: Subject) -> Path:
+    """The model's file."""
+    if subject.model is None:
+        raise NdtoolError(f"{subject.name} is a firmware: check needs a run or an int8 .tflite file")
+    return subject.model
 
 
 def _entry(path: Path, entry: str) -> Baseline:

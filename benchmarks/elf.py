@@ -146,14 +146,14 @@ class FirmwareElf:
                 return segment.data[offset : offset + count]
         raise KeyError(address)
 
-    def flash(self) -> Flash:
-        """The flash used, by the sections of ndtool's own linker script, else by kind.
+    def flash(self, *, own: bool = False) -> Flash:
+        """The flash used, by the sections of ndtool's own linker script (`own`), else by kind.
 
         The total is every byte stored in the file; initial values of .data and gaps for alignment count as glue.
         """
         stored = [section for section in self.sections if section.stored]
         total = sum(len(segment.data) for segment in self.segments)
-        if self.section(".kernels") or self.section(".weights"):
+        if own:
             weights, kernels = self.section_bytes(".weights"), self.section_bytes(".kernels")
         else:
             weights = sum(s.bytes for s in stored if not s.executable and not s.writable)

@@ -208,10 +208,10 @@ def _account(
         cost=Cost(instructions=worst.counts.instructions, cycles=cycles),
         glue=parts.get(_GLUE, _none(timing is not None)),
         sram=_sram(elf, library, max(run.stack for run in runs)),
-        flash=elf.flash(),
+        flash=elf.flash(own=library is not None),
         peak=_peak(library) if library and library.layers else None,
         layers=_layers(library, parts, timing is not None) if library else (),
-        functions=_functions(library, profile, elf),
+        functions=tuple(FunctionResult(name=str(name), cost=cost) for name, cost in profile.by_function(elf).items()),
         mix=profile.mix(),
         samples=tuple(
             SampleResult(
@@ -277,16 +277,6 @@ def _layers(library: CLibrary, parts: Mapping[object, Cost], counted: bool) -> t
             cost=parts.get(index + 1, _none(counted)),
         )
         for index, layer in enumerate(library.layers)
-    )
-
-
-def _functions(library: CLibrary | None, profile: Profile, elf: FirmwareElf) -> tuple[FunctionResult, ...]:
-    macs: dict[str, int] = {}
-    for layer in library.layers if library else ():
-        macs[layer.kernel] = macs.get(layer.kernel, 0) + layer.macs
-    return tuple(
-        FunctionResult(name=str(name), macs=macs.get(str(name), 0), cost=cost)
-        for name, cost in profile.by_function(elf).items()
     )
 
 

@@ -117,6 +117,14 @@ def against_baseline(
     return tuple(findings)
 
 
+def updated(measured: Mapping[str, float], baseline: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Measured values beside those of a baseline that they replace: nothing is limited."""
+    return tuple(
+        Finding(metric=METRICS[key], source="baseline", reference=baseline.get(key), measured=value, limit=None)
+        for key, value in measured.items()
+    )
+
+
 def _limit(metric: Metric, reference: float, slack: float) -> float:
     room = slack if metric.absolute else abs(reference) * slack
     return reference - room if metric.higher_is_better else reference + room
@@ -221,7 +229,9 @@ def read_baseline(path: Path, entry: str) -> Baseline | None:
         values = {key: float(stored["values"][key]) for key in METRICS if key in stored["values"]}
         tolerances = {key: float(stored["tolerances"][key]) for key in METRICS if key in stored.get("tolerances", {})}
     except (TypeError, KeyError, ValueError) as error:
-        raise NdtoolError(f"{path}: the entry {entry!r} is damaged ({error}): write it anew with --update") from error
+        raise NdtoolError(
+            f"{path}: the entry {entry!r} is damaged ({error}): delete it and write it with --update"
+        ) from error
     return Baseline(values=values, tolerances=tolerances)
 
 
@@ -255,5 +265,5 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise NdtoolError(f"{path}: not a baseline file of this version: write it anew with --update")
+        raise NdtoolError(f"{path}: not a baseline file of this version: delete it and write one with --update")
     return content

@@ -18,7 +18,8 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     glue                    instructions and cycles in no layer
     ends                    instructions and cycles of the layers with is_end
     peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
-    functions               list of: name, macs, instructions, cycles; each without what it calls
+    kernels                 list of: name, layers (how many), macs, instructions, cycles; with what they call
+    functions               list of: name, instructions, cycles; each without what it calls
     mix                     instructions by class
     runs                    list of: instructions, stack, mismatches (bytes), output_bytes
     instruction_range       fewest and most of any run
@@ -33,12 +34,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ndtool.benchmarks.results import Cost, LayerResult, Measurement
+from ndtool.benchmarks.results import Cost, LayerResult, Measurement, Peak
 from ndtool.console import table
 from ndtool.files import write_atomic
 
 FUNCTIONS_SHOWN = 20
-NAME_SHOWN = 32  # characters of a tensor's name
+ALIVE_SHOWN = 8
+NAME_SHOWN = 60  # characters of a tensor's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,11 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
             "live_tensors": [list(pair) for pair in m.peak.live_tensors],
             "lower_bound_bytes": m.peak.lower_bound_bytes,
         },
-        "functions": [{"name": f.name, "macs": f.macs, **_cost(f.cost)} for f in m.functions],
+        "kernels": [
+            {"name": name, "layers": len(layers), "macs": macs, **_cost(cost)}
+            for name, layers, macs, cost in _by_kernel(m)
+        ],
+        "functions": [{"name": f.name, **_cost(f.cost)} for f in m.functions],
         "mix": dict(m.mix),
         "runs": [
             {
@@ -129,8 +135,12 @@ def tables(measurement: Measurement, *, profile: bool = False) -> None:
 def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Section, ...]:
     """The tables of a measurement; with `profile` those by function and by class of instruction as well."""
     found = [_layers(measurement, profile)] if measurement.layers else []
+    if profile and measurement.layers:
+        found.append(_kernels(measurement))
     if profile and measurement.functions:
         found += [_functions(measurement), _mix(measurement)]
+    if measurement.peak:
+        found.append(_peak(measurement.peak))
     return (*found, _memory(measurement), _summary(measurement))
 
 
@@ -147,24 +157,28 @@ def _summary(m: Measurement) -> Section:
     if m.timing and m.latency_ms is not None:
         trust = "validated" if m.timing.validated else "not validated against silicon"
         clock = f"at {m.target.clock_hz / 1e6:g} MHz" + ("" if m.target.is_board else ", nominal")
-        rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}: {m.timing.description}"))
-        rows.append(("latency", f"{m.latency_ms:.3f} ms", f"modelled, {clock}"))
+        rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}"))
+        rows += [("", "", part) for part in m.timing.description.split("; ")]
+        rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"modelled, {clock}"))
     rows.append(("outputs", *_exactness(m)))
+    rows.append(("inputs", f"{len(m.samples)} runs" if len(m.samples) > 1 else "1 run", m.inputs))
     rows.append(("fits", *_fit(m)))
     rows.append(("emulator", m.emulator, ""))
     if m.compiler:
         rows.append(("compiler", m.compiler, " ".join(m.flags[:2])))
-    return Section(title=f"{m.model} on {m.target.title}", headings=("", "", ""), rows=tuple(rows), left=3)
+    return Section(title=f"{m.model} on {m.target.title}", headings=_SUMMARY, rows=tuple(rows), left=3)
+
+
+_SUMMARY = ("quantity", "value", "how it is known")
 
 
 def _exactness(m: Measurement) -> tuple[str, str]:
-    origin = f"LiteRT's reference kernels, {len(m.samples)} runs, inputs {m.inputs}"
     if m.bit_exact is None:
-        return "not compared", f"{len(m.samples)} runs, inputs {m.inputs}"
+        return "not compared", "there is no model to compare with"
     if m.bit_exact:
-        return "bit-exact", f"every byte as {origin}"
+        return "bit-exact", "every byte as LiteRT's reference kernels"
     wrong = sum(run.mismatches or 0 for run in m.samples)
-    return "DIFFERENT", f"{wrong} of {sum(run.output_bytes for run in m.samples)} bytes are not as {origin}"
+    return "DIFFERENT", f"{wrong} of {sum(run.output_bytes for run in m.samples)} bytes are not LiteRT's"
 
 
 def _fit(m: Measurement) -> tuple[str, str]:
@@ -177,35 +191,32 @@ def _fit(m: Measurement) -> tuple[str, str]:
 
 
 def _memory(m: Measurement) -> Section:
-    rows = [("SRAM", "arena", _whole(m.sram.arena), _peak_text(m))] if m.peak else []
+    own = m.compiler is not None
+    rows = [("SRAM", "arena", "planned: inputs, outputs, tensors, scratch", _whole(m.sram.arena))] if own else []
     rows += [
-        ("SRAM", "stack", _whole(m.sram.stack), "painted and read back"),
-        ("SRAM", "static", _whole(m.sram.static), ".data and .bss"),
-        ("SRAM", "total", _whole(m.sram.total), ""),
+        ("SRAM", "stack", "painted and read back", _whole(m.sram.stack)),
+        ("SRAM", "static", ".data and .bss", _whole(m.sram.static)),
+        ("SRAM", "total", "", _whole(m.sram.total)),
     ]
     if m.sram.caller:
-        rows.append(("", "caller's buffers", _whole(m.sram.caller), "float inputs and outputs, not in the total"))
-    own = m.compiler is not None
+        rows.append(("", "caller's buffers", "float inputs and outputs, not in the total", _whole(m.sram.caller)))
     rows += [
-        ("flash", "weights" if own else "read-only data", _whole(m.flash.weights), ""),
-        ("flash", "kernels" if own else "code", _whole(m.flash.kernels), ""),
-        (
-            "flash",
-            "glue" if own else "rest",
-            _whole(m.flash.glue),
-            "calls, start-up, compiler's runtime" if own else "",
-        ),
-        ("flash", "total", _whole(m.flash.total), ""),
+        ("flash", "weights" if own else "read-only data", "", _whole(m.flash.weights)),
+        ("flash", "kernels" if own else "code", "", _whole(m.flash.kernels)),
+        ("flash", *(("glue", "calls, start-up, compiler's runtime") if own else ("rest", "")), _whole(m.flash.glue)),
+        ("flash", "total", "", _whole(m.flash.total)),
     ]
-    turned = tuple((*row[:2], row[3], row[2]) for row in rows)
-    return Section(title="memory", headings=("", "", "", "bytes"), rows=turned, left=3)
+    return Section(title="memory", headings=("memory", "part", "what it is", "bytes"), rows=tuple(rows), left=3)
 
 
-def _peak_text(m: Measurement) -> str:
-    if m.peak is None:
-        return ""
-    alive = ", ".join(f"{_short(name)} {_whole(size)}" for name, size in m.peak.live_tensors)
-    return f"planned; peak at {m.peak.symbol}, {m.peak.kind} {_short(m.peak.name)}; alive: {alive}"
+def _peak(peak: Peak) -> Section:
+    """What is in the arena when most of it is needed."""
+    rows = [(_short(name), _whole(size)) for name, size in peak.live_tensors[:ALIVE_SHOWN]]
+    if rest := peak.live_tensors[ALIVE_SHOWN:]:
+        rows.append((f"({len(rest)} more)", _whole(sum(size for _, size in rest))))
+    rows.append(("together, shared bytes once", _whole(peak.live_bytes)))
+    title = f"peak of the arena: {peak.symbol}, {peak.kind} {_short(peak.name)}"
+    return Section(title=title, headings=("alive there", "bytes"), rows=tuple(rows))
 
 
 def _short(name: str) -> str:
@@ -222,8 +233,8 @@ def _layers(m: Measurement, profile: bool) -> Section:
 
     rows = [
         (
-            layer.symbol.removeprefix(f"{m.model}_").removeprefix("layer_"),
-            layer.kernel if profile else layer.kind,
+            _layer_label(layer, m.model),
+            layer.kernel.removeprefix("nd_") if profile else layer.kind,
             "x".join(map(str, layer.output_shape)),
             _whole(layer.macs),
             *_cost_cells(layer.cost, m.cost),
@@ -244,14 +255,41 @@ def _layers(m: Measurement, profile: bool) -> Section:
     )
 
 
+def _layer_label(layer: LayerResult, model: str) -> str:
+    """The number of a layer; of the functions at float ends, what they do."""
+    label = layer.symbol.removeprefix(f"{model}_").removeprefix("layer_")
+    return label.replace("_input", "").replace("_output", "") if layer.is_end else label
+
+
+def _by_kernel(m: Measurement) -> list[tuple[str, list[LayerResult], int, Cost]]:
+    """Kernels with their layers, MACs and cost, the most expensive first."""
+    grouped: dict[str, list[LayerResult]] = {}
+    for layer in m.layers:
+        grouped.setdefault(layer.kernel, []).append(layer)
+    found = [
+        (name, layers, sum(layer.macs for layer in layers), _sum([layer.cost for layer in layers]))
+        for name, layers in grouped.items()
+    ]
+    return sorted(found, key=lambda row: -(row[3].instructions or 0))
+
+
+def _kernels(m: Measurement) -> Section:
+    rows = tuple(
+        (name, str(len(layers)), _whole(macs), *_cost_cells(cost, m.cost), _ratio(macs or None, cost.cycles))
+        for name, layers, macs, cost in _by_kernel(m)
+    )
+    headings = ("kernel", "layers", "MACs", "instructions", "share", "cycles", "MAC/cycle")
+    return Section(title="kernels, each with what it calls", headings=headings, rows=rows)
+
+
 def _functions(m: Measurement) -> Section:
     shown = m.functions[:FUNCTIONS_SHOWN]
-    rows = [(f.name, *_cost_cells(f.cost, m.cost), _ratio(f.macs or None, f.cost.cycles)) for f in shown]
+    rows = [(f.name, *_cost_cells(f.cost, m.cost)) for f in shown]
     if rest := m.functions[FUNCTIONS_SHOWN:]:
-        rows.append((f"({len(rest)} more)", *_cost_cells(_sum([f.cost for f in rest]), m.cost), ""))
+        rows.append((f"({len(rest)} more)", *_cost_cells(_sum([f.cost for f in rest]), m.cost)))
     return Section(
         title="functions, each without what it calls",
-        headings=("function", "instructions", "share", "cycles", "MAC/cycle"),
+        headings=("function", "instructions", "share", "cycles"),
         rows=tuple(rows),
     )
 

@@ -52,10 +52,9 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionResult:
-    """One function between the markers, without what it calls. `macs` of the layers whose kernel it is."""
+    """One function between the markers, without what it calls."""
 
     name: str
-    macs: int
     cost: Cost
 
 

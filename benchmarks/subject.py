@@ -1,5 +1,6 @@
 """What a user wants measured, in whatever form: an int8 TFLite file, or a firmware of their own."""
 
+import difflib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from ndtool.files import cache_dir
 from ndtool.train.run import RunFolder
 
 RANDOM_SAMPLES = 16  # on which an untrained model is calibrated
+_MEASURED = (".tflite", ".elf")
+_EXPORTED_FIRST = (".onnx", ".keras", ".h5", ".pt", ".pth", ".safetensors")
+_FORMS = "give a run, an int8 .tflite or an .elf file, or a MODEL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +47,50 @@ def open_subject(
     Raises:
         NdtoolError: it does not exist, or is in a form that has to be exported first.
     """
-    path = Path(what)
+    path, arguments = Path(what), tuple(arguments)
+    if not what.strip():
+        raise NdtoolError(f"an empty name is nothing to measure: {_FORMS}")
+    if not path.is_dir() and path.suffix not in (*_MEASURED, *_EXPORTED_FIRST):
+        _check_model_name(what)
+        return _untrained(what, input_shape, classes, arguments)
+    if input_shape or classes or arguments:
+        raise NdtoolError(f"{what} is built already: leave out --input-shape, --classes and --set")
     if path.is_dir():
         return _of_run(path)
-    if path.suffix in (".tflite", ".elf"):
-        if not path.is_file():
-            raise NdtoolError(f"{path} does not exist: give a file that does")
-        is_elf = path.suffix == ".elf"
-        return Subject(name=path.name, model=None if is_elf else path, elf=path if is_elf else None)
-    if path.suffix in (".onnx", ".keras", ".h5", ".pt", ".pth", ".safetensors"):
+    if not path.is_file():
+        raise NdtoolError(f"{path} does not exist: {_similar(path) or 'give a file that does'}")
+    if path.suffix in _EXPORTED_FIRST:
         raise NdtoolError(f"{path} is no int8 model: ndtool export {path} --int8 --data DATA makes one")
-    return _untrained(what, input_shape, classes, tuple(arguments))
+    is_elf = path.suffix == ".elf"
+    return Subject(name=path.name, model=None if is_elf else path, elf=path if is_elf else None)
+
+
+def _check_model_name(what: str) -> None:
+    """Raise where it is neither in the zoo nor a callable, before anything else is asked about it."""
+    from ndtool.train.callables import is_callable_spec
+    from ndtool.train.models import MODELS
+
+    path = Path(what)
+    if what in MODELS:
+        return
+    if is_callable_spec(what):
+        file = Path(what.rpartition(":")[0])
+        if file.suffix == ".py" and not file.is_file():
+            raise NdtoolError(f"{file} does not exist: {_similar(file) or 'give a file that does'}")
+        return
+    if path.is_file():
+        hint = f"name what makes the model, {what}:CALLABLE" if path.suffix == ".py" else _FORMS
+        raise NdtoolError(f"{what} cannot be measured: {hint}")
+    close = difflib.get_close_matches(what, MODELS, n=1)
+    hint = f"did you mean {close[0]}?" if close else _similar(path) or f"{_FORMS} (ndtool list models)"
+    raise NdtoolError(f"{what!r} is no file, no run and no model's name: {hint}")
+
+
+def _similar(path: Path) -> str:
+    """A remedy: the file or folder beside it that may have been meant, if there is one."""
+    there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, there, n=1, cutoff=0.75)
+    return f"did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def _of_run(path: Path) -> Subject:

@@ -40,7 +40,7 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
 
 def _word(finding: Finding) -> str:
     if finding.limit is None:
-        return "new"
+        return "new" if finding.reference is None else "updated"
     if finding.ok:
         return "ok"
     direction = "short by" if finding.metric.higher_is_better else "exceeded by"

@@ -38,9 +38,22 @@ def check(graph: Graph) -> None:
     Raises:
         NdtoolError: one line with every finding; operators that break the same rule are named together.
     """
+    _check_arithmetic(graph)
     findings = find_unsupported(graph)
     if findings:
         raise NdtoolError(f"{graph.name}: {'; '.join(_grouped(findings))}: `ndtool list ops` shows what is supported")
+
+
+def _check_arithmetic(graph: Graph) -> None:
+    """A model that is not int8 anywhere gets one plain answer in place of a finding for every operator."""
+    types = {tensor.dtype for tensor in graph.inputs} | {tensor.dtype for op in graph.ops for tensor in op.outputs}
+    if "int8" in types or not types & {"float32", "float16", "uint8", "int16"}:
+        return
+    if types & {"uint8", "int16"}:
+        how = "quantise the float model anew: ndtool export MODEL --int8 --data DATA"
+    else:
+        how = f"quantise it: ndtool export {graph.name} --int8 --data DATA"
+    raise NdtoolError(f"{graph.name} computes in {', '.join(sorted(types))}, and only int8 models become C: {how}")
 
 
 def supported_operators() -> str:

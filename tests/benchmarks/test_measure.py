@@ -34,7 +34,7 @@ def test_instructions_and_cycles_divide_into_layers_glue_and_functions():
     assert sum(m.mix.values()) == m.cost.instructions
     names = [function.name for function in m.functions]
     assert {"nd_scale", "nd_negate", "tiny_run", "tiny_layer_00"} <= set(names)
-    assert {function.name: function.macs for function in m.functions}["nd_scale"] == tiny.SIZE
+    assert {layer.kernel: layer.macs for layer in m.layers}["nd_scale"] == tiny.SIZE
     assert m.layers[1].cost.instructions > m.layers[0].cost.instructions > 0
 
 

@@ -9,7 +9,20 @@ from ndtool.benchmarks.targets import load_target
 from ndtool.tests.benchmarks import tiny
 
 KEYS = {"model", "target", "clock_hz", "macs", "instructions", "cycles", "latency_ms", "sram", "flash", "bit_exact"}
-KEYS |= {"fits", "excess", "layers", "glue", "ends", "peak", "functions", "mix", "runs", "instruction_range", "inputs"}
+KEYS |= {
+    "fits",
+    "excess",
+    "layers",
+    "glue",
+    "ends",
+    "peak",
+    "kernels",
+    "functions",
+    "mix",
+    "runs",
+    "instruction_range",
+    "inputs",
+}
 KEYS |= {"emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 
@@ -39,16 +52,18 @@ def test_the_keys_are_those_that_are_documented(measured, tmp_path):
 def test_tables_show_totals_and_what_numbers_are(measured):
     text = "\n".join(" ".join(row) for section in report.sections(measured) for row in section.rows)
     assert "modelled, not validated against silicon" in text
-    assert "peak at tiny_quantize_input" in text
+    titles = [section.title for section in report.sections(measured)]
+    assert "peak of the arena: tiny_quantize_input, QUANTIZE tiny_quantize_input output" in titles
+    assert titles[-1].startswith("tiny on STM32F746")
     assert f"{measured.cost.instructions:,}".replace(",", " ") in text
     for section in report.sections(measured, profile=True):
         assert {len(row) for row in section.rows} == {len(section.headings)}
 
 
-def test_a_profile_adds_functions_and_classes(measured):
+def test_a_profile_adds_kernels_functions_and_classes(measured):
     titles = [section.title for section in report.sections(measured, profile=True)]
     plain = [section.title for section in report.sections(measured)]
-    assert len(titles) == len(plain) + 2
+    assert len(titles) == len(plain) + 3
 
 
 def test_tables_are_printed_on_stdout(measured, capsys):

@@ -181,11 +181,20 @@ def test_a_batch_of_any_size_is_compiled_as_one():
 
 def test_every_finding_is_reported_at_once():
     floats = [T(shape=(1, 4), dtype="float32", name=name) for name in "abc"]
-    content = model([O("RELU", [floats[0]], [floats[1]]), O("CEIL", [floats[1]], [floats[2]])])
+    whole = [T(shape=(1, 4), scale=0.1) for _ in range(2)]
+    ops = [O("RELU", [floats[0]], [floats[1]]), O("CEIL", [floats[1]], [floats[2]]), O("RELU", [whole[0]], [whole[1]])]
+    content = model(ops)
     with pytest.raises(NdtoolError) as error:
         compile_tflite(content)
     for part in ("input 'a'", "RELU 'b'", "CEIL 'c': the operator must be a supported one", "output 'c'"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int16"])
+def test_a_model_of_another_arithmetic_is_one_plain_answer(dtype):
+    ends = [T(shape=(1, 4), dtype=dtype, scale=() if dtype == "float32" else 0.1) for _ in range(2)]
+    with pytest.raises(NdtoolError, match=f"computes in {dtype}, and only int8 models become C: quantise"):
+        compile_tflite(single_op("ADD", [ends[0], ends[0]], [ends[1]]))
 
 
 def test_shared_tables_cannot_make_reading_slow():
