@@ -464,7 +464,8 @@ def bench(
 
     target = load_target(target_name)
     shape = parse_shape(input_shape) if input_shape else None
-    opened = open_subject(subject or str(_last_run().path), input_shape=shape, classes=classes, arguments=arguments)
+    what = str(_last_run().path) if subject is None else subject
+    opened = open_subject(what, input_shape=shape, classes=classes, arguments=arguments)
     for line in opened.notes:
         note(line)
     inputs: Any = RandomInputs(count=runs, seed=seed)
@@ -504,6 +505,8 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
+    if subject.model is None:
+        raise NdtoolError(f"{subject.name} is a firmware, its inputs are bytes: leave out --data")
     help="File to compare with, committed with your code.",
 )
 @click.option("--update", is_flag=True, help="Write the measured values into the baseline.")
@@ -529,6 +532,7 @@ def check(
 ) -> int:
     """Check SUBJECT, a run (default: the last one) or an int8 .tflite, against a baseline and budgets.
 
+@click.option("--name", metavar="NAME", help="What the baseline calls the model.  [default: of the file or run]")
     \b
     ndtool check --baseline sizes.json --update
     ndtool check runs/c10 --baseline sizes.json --markdown "$GITHUB_STEP_SUMMARY"
@@ -539,6 +543,7 @@ def check(
     from ndtool.benchmarks.check import check as run_check
     from ndtool.benchmarks.regression import parse_tolerances
     from ndtool.benchmarks.subject import open_subject
+    name: str | None,
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note, table
 
@@ -546,8 +551,10 @@ def check(
         baseline=baseline, update=update, budgets=parse_budgets(budgets), tolerances=parse_tolerances(tolerance)
     )
     target = load_target(target_name)
-    opened = open_subject(subject or str(_last_run().path))
-    verdict = run_check(opened, target, plan, data=_data_of(opened, data))
+    opened = open_subject(str(_last_run().path) if subject is None else subject)
+    for line in opened.notes:
+        note(line)
+    verdict = run_check(opened, target, plan, data=_data_of(opened, data), name=name)
     if markdown is not None:
         with markdown.open("a", encoding="utf-8") as file:
             file.write(report.markdown(verdict))
