@@ -66,13 +66,24 @@ class TFLiteModel:
 
 
 def to_tensor(values: np.ndarray, info: TensorInfo) -> np.ndarray:
-    """Real values as a tensor's own type; integers are rounded half away from zero, as by LiteRT, and clipped."""
+    """Real values as a tensor's own type; integers as LiteRT's QUANTIZE gives them."""
     if info.dtype.kind == "f" or not info.scale:
         return np.ascontiguousarray(values, dtype=info.dtype)
-    steps = values.astype(np.float32) / np.float32(info.scale)
-    limits = np.iinfo(info.dtype)
-    rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps)) + info.zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(info.dtype)
+    return quantise(values, info.scale, info.zero_point, info.dtype)
+
+
+def quantise(
+    values: np.ndarray, scale: float, zero_point: int, dtype: np.dtype[Any] | type[np.generic] = np.int8
+) -> np.ndarray:
+    """Real numbers as integers, bit for bit as LiteRT's QUANTIZE: divided in float32, halves away from zero, clipped.
+
+    Adding a half and truncating would not do: in float32 the sum itself is rounded. NaN gives the zero point.
+    """
+    limits = np.iinfo(dtype)
+    steps = np.nan_to_num(values.astype(np.float32) / np.float32(scale)).astype(np.float64)
+    whole = np.trunc(steps)
+    rounded = whole + (steps - whole >= 0.5) - (steps - whole <= -0.5)
+    return np.clip(rounded + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def to_real(values: np.ndarray, info: TensorInfo) -> np.ndarray:

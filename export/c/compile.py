@@ -20,9 +20,9 @@ from ndtool.export.c.identifiers import c_comment, c_identifier
 from ndtool.export.c.library import CLibrary, Layer, Port
 from ndtool.export.c.lower import lower
 from ndtool.export.c.plan import Plan, plan
-from ndtool.export.c.quantisation import quantise
 from ndtool.export.c.reader import read_graph
 from ndtool.files import replacing
+from ndtool.quantize.runtime import quantise
 
 if TYPE_CHECKING:
     from ndtool.train.data import Normalisation

@@ -66,14 +66,6 @@ def activation_range(activation: str, scale: float, zero_point: int) -> tuple[in
     return max(low, INT8_MIN), min(high, INT8_MAX)
 
 
-def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Real numbers as int8, as LiteRT's QUANTIZE gives them: divided in float32, halves away from zero, clamped."""
-    ratio = values.astype(np.float32) / np.float32(scale)
-    rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
-    rounded = np.where(np.abs(ratio) < 2**22, rounded, ratio)  # beyond, adding a half would itself round
-    return np.clip(rounded + zero_point, INT8_MIN, INT8_MAX).astype(np.int8)
-
-
 def multiplier_like_double(real: float, sums: tuple[int, int], results: tuple[int, int]) -> Multiplier | None:
     """A multiplier that, rounded once, gives round(sum * real) as double precision computes it.
 

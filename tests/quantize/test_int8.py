@@ -9,10 +9,11 @@ from ndtool.errors import NdtoolError
 from ndtool.quantize.floats import float_operators
 from ndtool.quantize.int8 import quantize_int8
 from ndtool.quantize.ranges import calibrate
-from ndtool.quantize.runtime import TensorInfo, TFLiteModel, to_real, to_tensor
+from ndtool.quantize.runtime import TensorInfo, TFLiteModel, quantise, to_real, to_tensor
 from ndtool.quantize.stand_ins import STAND_INS, disguise, undisguise
 from ndtool.quantize.tflite import code_of, kind_of, read_model, set_code, type_of, write_model
 from ndtool.quantize.unsupported import UnsupportedOperators
+from ndtool.tests.export.c.harness import T, single_op
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,13 @@ def test_int8_values_survive_the_way_to_reals_and_back(scale: float, zero_point:
     assert (to_tensor(to_real(q, info), info) == q).all()
 
 
-def test_rounding_is_half_away_from_zero_and_clipped() -> None:
-    info = TensorInfo(index=0, name="x", shape=(5,), dtype=np.dtype(np.int8), scale=1.0, zero_point=0)
-    q = to_tensor(np.array([0.5, -0.5, 1.5, 1000.0, -1000.0], dtype=np.float32), info)
-    assert q.tolist() == [1, -1, 2, 127, -128]
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.1, 3.0])
+@pytest.mark.parametrize("zero_point", [0, 3, -128])
+def test_reals_become_the_integers_that_litert_makes_of_them(scale: float, zero_point: int) -> None:
+    halves = np.arange(-300, 301, dtype=np.float32) / 2
+    beside = [np.nextafter(halves, np.float32(to)) for to in (-np.inf, np.inf)]  # 0.49999997 + 0.5 is 1 in float32
+    values = np.concatenate([halves, *beside, np.array([1e6, -1e6], dtype=np.float32)]) * np.float32(scale)
+    x = T(shape=values.shape, dtype="float32")
+    content = single_op("QUANTIZE", [x], [T(shape=values.shape, scale=scale, zero_point=zero_point)])
+    expected = TFLiteModel(content, reference=True).run(values)[0]
+    np.testing.assert_array_equal(quantise(values, scale, zero_point), expected)
