@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ndtool import __version__
 from ndtool.errors import NdtoolError
 
 if TYPE_CHECKING:
+    from ndtool.train.config import TrainConfig
     from ndtool.train.data import Data
     from ndtool.train.run import RunFolder
 
@@ -177,7 +179,7 @@ def echo_json(value: Any) -> None:
 @click.option("--epochs", type=int, help="[default: 30]")
 @click.option("--batch-size", type=int, help="[default: 128]")
 @click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]")
-@click.option("--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.001 for adamw]")
+@click.option("--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]")
 @click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]")
 @click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]")
 @click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]")
@@ -218,22 +220,24 @@ def train(
     ndtool train --resume
     """
     from ndtool.console import note, score, table, training_progress
-    from ndtool.train.loop import fit
+    from ndtool.train.loop import fit, load_run_data
     from ndtool.train.run import RunFolder
     from ndtool.train.setup import free_folder, prepare
 
-    loaded: Data | None = None
-    if resume and model is None:
-        run = RunFolder.open(out) if out else _last_run()
-        config = run.load_config()
+    if resume and not _was_typed("model"):
+        run = RunFolder.open(out) if out and _was_typed("out") else _last_run()
+        config = _resumed(run.load_config(), settings)
+        loaded = load_run_data(config, progress=note)
     else:
         if model is None or data is None:
             raise click.UsageError("name a MODEL and --data DATA, e.g. ndtool train resnet8 --data digits")
-        config, loaded = prepare(model, data, **settings)
+        if out:
+            RunFolder.choose(out, overwrite=overwrite, resume=resume)  # before the data are loaded
+        config, loaded = prepare(model, data, progress=note, **settings)
         folder = out or free_folder(model, data, config.method)
-        run = RunFolder.create(folder, config, overwrite=overwrite, resume=resume)
-        for line in loaded.notes:
-            note(line)
+        run = RunFolder.choose(folder, overwrite=overwrite, resume=resume)
+    for line in loaded.notes:
+        note(line)
     note(f"{config.method} on {config.data}, into {run.path}")
     with training_progress() as progress:
         result = fit(config, run, data=loaded, resume=resume, progress=progress)
@@ -247,6 +251,19 @@ def train(
         rows = [("validation", score(result.validation), ""), ("test", score(result.test), score(result.teacher_test))]
         table(f"{run.path}: best epoch {result.best_epoch} of {config.epochs}", ("", "student", "teacher"), rows)
     return 0
+
+
+def _was_typed(parameter: str) -> bool:
+    """Whether a parameter of the running command stood on the command line, not in a config file."""
+    return click.get_current_context().get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
+
+
+def _resumed(config: "TrainConfig", settings: Mapping[str, Any]) -> "TrainConfig":
+    """The settings of a run to be resumed; only where it runs may change."""
+    typed = [name for name in ("data", *settings) if _was_typed(name)]
+    if others := [f"--{name.replace('_', '-')}" for name in typed if name != "device"]:
+        raise click.UsageError(f"--resume goes on with the settings of the run: leave out {', '.join(others)}")
+    return replace(config, device=settings["device"]) if "device" in typed else config
 
 
 def _last_run() -> "RunFolder":
@@ -350,7 +367,7 @@ def export(
 
 
 @cli.command("list", short_help="What there is: models, data, targets, methods, ops.")
-@click.argument("what", type=click.Choice(["models", "data", "targets", "methods", "ops"]))
+@click.argument("what", metavar="WHAT", type=click.Choice(["models", "data", "targets", "methods", "ops"]))
 @json_option
 def list_(what: str, as_json: bool) -> int:
     """List models, data, targets, methods, or the operators of the C compiler."""
@@ -392,12 +409,11 @@ def evaluate(
     if loaded is None:
         raise NdtoolError(f"{opened.name}: no data to evaluate on: give --data")
     with counted_progress() as progress:
+        layers = rank_layers(opened.run or opened.path, loaded, progress=progress) if per_layer else []
         if opened.run is None:
             scores = {opened.name: evaluate_model(opened, loaded, part=part, limit=limit, progress=progress)}
         else:
             scores = evaluate_exports(opened, loaded, part=part, limit=limit, progress=progress)
-        folder = opened.run or opened.path
-        layers = rank_layers(folder, loaded, progress=progress) if per_layer else []
     if as_json:
         echo_json(render.eval_json(scores, layers))
     else:
@@ -489,6 +505,8 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 
     if data is None and subject.run is None:
         return None
+    if subject.model is None:
+        raise NdtoolError(f"{subject.name} is a firmware, its inputs are bytes: leave out --data")
     return open_with_data(subject.run or subject.model, data=data, progress=note)[1]
 
 
@@ -505,8 +523,6 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
-    if subject.model is None:
-        raise NdtoolError(f"{subject.name} is a firmware, its inputs are bytes: leave out --data")
     help="File to compare with, committed with your code.",
 )
 @click.option("--update", is_flag=True, help="Write the measured values into the baseline.")
@@ -516,6 +532,7 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 @click.option(
     "--tolerance", metavar="LIMITS", default="", help="What may change, in percent: instructions=2%,accuracy=0.5."
 )
+@click.option("--name", metavar="NAME", help="What the baseline calls the model.  [default: of the file or run]")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Append the table to this file.")
 @data_option()
 @json_option
@@ -526,13 +543,13 @@ def check(
     update: bool,
     budgets: tuple[str, ...],
     tolerance: str,
+    name: str | None,
     markdown: Path | None,
     data: str | None,
     as_json: bool,
 ) -> int:
     """Check SUBJECT, a run (default: the last one) or an int8 .tflite, against a baseline and budgets.
 
-@click.option("--name", metavar="NAME", help="What the baseline calls the model.  [default: of the file or run]")
     \b
     ndtool check --baseline sizes.json --update
     ndtool check runs/c10 --baseline sizes.json --markdown "$GITHUB_STEP_SUMMARY"
@@ -543,7 +560,6 @@ def check(
     from ndtool.benchmarks.check import check as run_check
     from ndtool.benchmarks.regression import parse_tolerances
     from ndtool.benchmarks.subject import open_subject
-    name: str | None,
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note, table
 

@@ -125,7 +125,7 @@ def counted_progress() -> "Iterator[Callable[[str, int, int], None]]":
         def line(what: str, done: int, total: int) -> None:
             if what not in begun:
                 begun.add(what)
-                note(f"{what} ({total})" if total else what)
+                note(f"{what}: {total} samples" if total > 1 else what)
 
         yield line
         return

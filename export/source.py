@@ -13,6 +13,7 @@ from ndtool.export.predict import Predict, predict_keras, predict_module, predic
 from ndtool.files import sha256_of
 from ndtool.quantize.runtime import TFLiteModel
 from ndtool.train.data import RECONSTRUCTION, Data, Normalisation
+from ndtool.train.models import require_model
 from ndtool.train.run import RunFolder
 
 SUFFIXES = (".onnx", ".tflite", ".keras", ".h5")
@@ -95,8 +96,6 @@ def open_source(
     path = Path(what)
     if path.suffix in SUFFIXES or path.is_dir():
         return _of_path(path, input_shape, weights)
-    if path.is_file() and path.suffix in (".pt", ".pth", ".safetensors"):
-        raise NdtoolError(f"{path} holds weights only: give the model as file.py:callable and this as --weights")
     return _of_model(str(what), data, weights, shape, classes, arguments)
 
 
@@ -126,6 +125,7 @@ def open_with_data(
 
     how: dict[str, Any] = {"weights": weights, "classes": classes, "arguments": arguments}
     if _is_named(what):
+        require_model(str(what))  # before the data, which may take long
         loaded = data and load_data(
             data, input_shape=input_shape, normalisation=normalisation, task=task, progress=progress
         )
@@ -134,7 +134,7 @@ def open_with_data(
     if source.run is not None and data is None:
         from ndtool.train.loop import load_run_data
 
-        return source, load_run_data(source.run.load_config())
+        return source, load_run_data(source.run.load_config(), progress=progress)
     if data is None:
         return source, None
     if source.run is not None:
@@ -190,6 +190,7 @@ def _of_model(
     from ndtool.train.models import ModelSpec, build, default_input_shape, default_task, load_weights
     from ndtool.train.setup import parse_arguments
 
+    require_model(name)
     shape = shape or default_input_shape(name)
     if shape is None:
         raise NdtoolError(f"{name}: its input shape is not known: give --input-shape, e.g. 3x96x96, or --data")

@@ -38,15 +38,19 @@ def rename_tensors(model: Any, module: nn.Module) -> None:
 
 
 def module_path(name: str, module: nn.Module) -> str:
-    """The path in `module` of the deepest module that a name of litert-torch's speaks of.
+    """The path in `module` of the module that a name of litert-torch's speaks of: one with weights, else the deepest.
 
     Such a name joins locations by ';;', each the classes and attributes from the root down, as in
     `pkg.Net/torch.nn.modules.container.Sequential_features/torch.nn.modules.conv.Conv2d_0;`.
     """
     paths = [_descend(location.split(";")[0].split("/")[1:], module) for location in name.split(";;")]
-    return max(
-        reversed(paths), key=lambda path: path.count(".") + bool(path)
-    )  # of a fused pair the producer comes last
+    modules = dict(module.named_modules())
+
+    def claim(path: str) -> tuple[bool, int]:  # what layers share, as the zero of their ReLUs, is the first layer's
+        weights = path in modules and any(True for _ in modules[path].parameters(recurse=False))
+        return bool(path) and weights, path.count(".") + bool(path)
+
+    return max(reversed(paths), key=claim)  # of a fused pair the producer comes last
 
 
 def _descend(steps: list[str], module: nn.Module) -> str:

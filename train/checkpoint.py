@@ -83,7 +83,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise NdtoolError(f"{path} does not exist, nothing to resume: train without --resume")
+        raise NdtoolError(f"{path} does not exist, nothing to resume: train anew, with --overwrite")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

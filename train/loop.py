@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
-from ndtool.files import replacing
+from ndtool.files import write_atomic
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import Batches, Data, Split, load_data
@@ -60,17 +60,20 @@ def fit(
     After each epoch the student is extracted, its BatchNorm statistics are re-estimated on training samples, and it is
     validated; best.pt keeps the best as it was validated, bit for bit. The test data are read once, at the end, with
     it; then student.safetensors and result.json are written. `data` None loads what the settings name. `progress` is
-    called every `log_every` steps and at the end of an epoch. With `resume` the training goes on from last.pt, on the
-    CPU to weights that are bit-identical to those of an uninterrupted one. SIGINT (or KeyboardInterrupt from
-    `progress`) stops it after the step, saved.
+    called every `log_every` steps and at the end of an epoch. What an earlier run left in the folder is removed once
+    the settings are known to fit; with `resume` the training goes on from last.pt instead, on the CPU to weights that
+    are bit-identical to those of an uninterrupted one. SIGINT (or KeyboardInterrupt from `progress`) stops it after
+    the step, saved.
 
     Raises:
         NdtoolError: the settings do not fit the data, the folder cannot be written, there is nothing to resume or it
             was begun with other settings, or the loss is no number.
     """
     checkpoint = checkpoints.load_checkpoint(run.last, config) if resume else None
-    _claim(run)
     training = wire(config, run, data or load_run_data(config))
+    if not resume:
+        run.begin(config)
+    _claim(run)
     if checkpoint is not None:
         training.restore(checkpoint)
     keep = checkpoint.metrics_bytes if checkpoint is not None else 0
@@ -84,8 +87,8 @@ def fit(
     return _result(training) if training.epoch < config.epochs else _finish(training)
 
 
-def load_run_data(config: TrainConfig) -> Data:
-    """The data of a run, split and normalised as its training has them."""
+def load_run_data(config: TrainConfig, *, progress: Callable[[str], None] | None = None) -> Data:
+    """The data of a run, split and normalised as its training has them. `progress` as `load_data` takes it."""
     return load_data(
         config.data,
         input_shape=config.model.input_shape,
@@ -93,6 +96,7 @@ def load_run_data(config: TrainConfig) -> Data:
         normalisation=config.normalisation,
         validation=config.validation,
         seed=config.seed,
+        progress=progress,
     )
 
 
@@ -216,11 +220,8 @@ def _finish(training: Training) -> TrainResult:
     student.load_state_dict(best.student)
     test = _score(training, student, training.data.test)
     teacher_test = None if teacher is None else _score(training, teacher, training.data.test)
-    with replacing(training.run.student) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()},
-            temporary,
-        )
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()}
+    write_atomic(training.run.student, save(weights))
     result = _result(training, test, teacher_test)
     training.run.write_result(_summary(training, result, student))
     return result

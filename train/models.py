@@ -45,11 +45,32 @@ def build(spec: ModelSpec) -> nn.Module:
     elif is_callable_spec(spec.name):
         model = _from_user(spec)
     else:
-        near = difflib.get_close_matches(spec.name, MODELS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(MODELS)}"
-        raise NdtoolError(f"no model is called {spec.name!r}: {hint}")
+        raise _unknown(spec.name)
     _check_output(model, spec)
     return model
+
+
+def require_model(name: str) -> None:
+    """Raise NdtoolError where no model is called so, or the user's file or module does not have it."""
+    if is_callable_spec(name):
+        with imported(name):
+            return
+    if name not in MODELS:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> NdtoolError:
+    path = Path(name)
+    if path.suffix == ".py":
+        return NdtoolError(f"{name} names no model in the file: write {path.name}:callable, e.g. {path.name}:Net")
+    if path.is_file() and path.suffix in (".pt", ".pth", ".safetensors"):
+        return NdtoolError(f"{name} holds weights only: give the model as file.py:callable and this as --weights")
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        missing = "is no model" if path.exists() else "does not exist"
+        return NdtoolError(f"{name} {missing}: give a name (`ndtool list models`), file.py:callable or module:callable")
+    near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(MODELS)}"
+    return NdtoolError(f"no model is called {name!r}: {hint}")
 
 
 def default_input_shape(name: str) -> tuple[int, ...] | None:

@@ -51,14 +51,9 @@ class Artifacts:
         """The measurements on one target."""
         return self.path / f"bench.{target}.json"
 
-    @property
-    def report(self) -> Path:
-        """The report for people."""
-        return self.path / "report.html"
-
     def made(self) -> list[Path]:
         """Every file and folder of the layout that is there."""
-        return [path for path in (*self.exported, self.report, *self.path.glob("bench.*.json")) if path.exists()]
+        return [path for path in (*self.exported, *self.path.glob("bench.*.json")) if path.exists()]
 
     @property
     def exported(self) -> tuple[Path, ...]:
@@ -125,27 +120,41 @@ class RunFolder(Artifacts):
         return run
 
     @classmethod
-    def create(cls, path: Path, config: "TrainConfig", *, overwrite: bool = False, resume: bool = False) -> Self:
-        """Make the folder and write config.toml; so a folder that cannot be written is noticed before training.
+    def choose(cls, path: Path, *, overwrite: bool = False, resume: bool = False) -> Self:
+        """The run that a folder is to hold; nothing is written yet.
 
-        An existing run is refused, unless it is to be resumed (then it is left as it is) or overwritten (then what the
-        layout knows is removed, and nothing else). Raises NdtoolError also where the folder holds something else.
+        An existing run is refused unless it is to be resumed or overwritten. Raises NdtoolError also where the folder
+        holds something else.
         """
         run = cls(Path(path).absolute())
-        if run.config.is_file() and resume:
-            return run
-        if run.config.is_file() and not overwrite:
+        if run.config.is_file() and not (overwrite or resume):
             raise NdtoolError(f"{path} holds a run already: choose another --out, or give --resume or --overwrite")
         try:
             if not run.config.is_file() and run.path.is_dir() and any(run.path.iterdir()):
                 raise NdtoolError(f"{path} is not empty and not a run: choose another --out")
-            for old in run.made():
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_atomic(run.config, config.to_toml())
         except OSError as error:
-            raise NdtoolError(f"cannot write to {path} ({error.strerror}): choose another --out") from error
+            raise NdtoolError(f"cannot read {path} ({error.strerror}): choose another --out") from error
         return run
+
+    @classmethod
+    def create(cls, path: Path, config: "TrainConfig", *, overwrite: bool = False) -> Self:
+        """Choose the folder and begin the run. Raises NdtoolError as both do."""
+        run = cls.choose(path, overwrite=overwrite)
+        run.begin(config)
+        return run
+
+    def begin(self, config: "TrainConfig") -> None:
+        """Make the folder and write config.toml. What the layout knows of an earlier run is removed, nothing else.
+
+        Raises NdtoolError where the folder cannot be written.
+        """
+        try:
+            for old in self.made():
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.config, config.to_toml())
+        except OSError as error:
+            raise NdtoolError(f"cannot write to {self.path} ({error.strerror}): choose another --out") from error
 
     def load_config(self) -> "TrainConfig":
         """The settings of the run."""

@@ -1,7 +1,7 @@
 """From what a user names, a model and data, to the settings of a run."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ def prepare(
     input_shape: str | None = None,
     classes: int | None = None,
     task: str | None = None,
+    progress: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> tuple["TrainConfig", "Data"]:
-    """The settings of a run and its data, loaded once.
+    """The settings of a run and its data, loaded once. What is wrong is noticed here, before anything is written.
 
     Args:
         model: a MODEL. data: a DATA.
@@ -30,6 +31,7 @@ def prepare(
         input_shape: as "3x32x32"; images are resized to it. None takes the data's own.
         classes: outputs of the model; None takes the data's classes.
         task: None takes the data's own, or the model's where it only reconstructs.
+        progress: told, in words, what takes long with the data.
         settings: fields of TrainConfig; those that are None keep their defaults.
 
     Raises:
@@ -37,12 +39,17 @@ def prepare(
     """
     from ndtool.train.config import TrainConfig
     from ndtool.train.data import RECONSTRUCTION, load_data
-    from ndtool.train.models import ModelSpec, default_task
+    from ndtool.train.data.augment import augmentation
+    from ndtool.train.models import ModelSpec, build, default_task, require_model
+    from ndtool.train.training import resolve_device
 
+    require_model(absolute(model))
     shape = parse_shape(input_shape) if input_shape else None
     given = {name: value for name, value in settings.items() if value is not None}
     options = {name: given[name] for name in ("validation", "seed", "normalisation") if name in given}
-    loaded = load_data(absolute(data), input_shape=shape, task=task or default_task(model), **options)
+    loaded = load_data(
+        absolute(data), input_shape=shape, task=task or default_task(model), progress=progress, **options
+    )
     outputs = math.prod(loaded.input_shape) if loaded.task == RECONSTRUCTION else len(loaded.classes)
     if classes is not None and classes < outputs and loaded.task != RECONSTRUCTION:
         raise NdtoolError(f"--classes {classes} is less than the {outputs} classes of {data}: leave it out")
@@ -52,7 +59,11 @@ def prepare(
         classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
         arguments=parse_arguments(arguments),
     )
-    return TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given), loaded
+    config = TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given)
+    augmentation(config.augment)
+    resolve_device(config.device)
+    build(spec)
+    return config, loaded
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -404,9 +404,13 @@ class TestChoices:
         assert {"digits", "cifar10", "mnist", "flowers102"} <= DATASETS.keys()
         assert all(DATASETS.values())
 
-    def test_progress_is_told(self, tmp_path):
+    def test_what_takes_long_is_told(self, tmp_path, monkeypatch):
+        folder = str(make_folder(tmp_path / "d", count=3))
         said: list[str] = []
-        load_data(str(make_folder(tmp_path / "d", count=3)), progress=said.append)
+        load_data(folder, progress=said.append)
+        assert said == []
+        monkeypatch.setattr("ndtool.train.data.assemble.MANY_IMAGES", 6)
+        load_data(folder, progress=said.append)
         assert any("6 images" in line for line in said)
 
 

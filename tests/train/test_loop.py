@@ -238,11 +238,20 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(data, tm
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_before_training(data, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NdtoolError, match="cannot write to"):
+        fit(config_of(), RunFolder(tmp_path / "file" / "run"), data=data)
+
+
+def test_settings_that_do_not_fit_leave_an_earlier_run_as_it_is(data, tmp_path):
     config = config_of()
     run = RunFolder.create(tmp_path / "run", config)
-    run.metrics.mkdir()
-    with pytest.raises(NdtoolError, match="cannot write to"):
-        fit(config, run, data=data)
+    run.student.write_text("earlier")
+    wrong = dataclasses.replace(config, device="cuda:99")
+    with pytest.raises(NdtoolError):
+        fit(wrong, run, data=data)
+    assert run.student.read_text() == "earlier"
+    assert run.load_config() == config
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ class TestZoo:
             ("mobilenetv4", "did you mean mobilenetv"),
             ("resnet", "did you mean resnet8"),
             ("xyz", "choose from resnet8, dscnn"),
-            ("net.py", "no model is called 'net.py'"),
+            ("net.py", "names no model in the file: write net.py:callable"),
+            ("runs/none", "runs/none does not exist: give a name"),
         ],
     )
     def test_unknown_names_suggest_others(self, name, message):

@@ -34,7 +34,6 @@ def test_the_layout_is_the_documented_one(tmp_path):
         run.tflite_int8,
         run.c,
         run.bench("cortex-m7"),
-        run.report,
     ]
     assert [str(path.relative_to(tmp_path)) for path in paths] == [
         "config.toml",
@@ -47,7 +46,6 @@ def test_the_layout_is_the_documented_one(tmp_path):
         "model.int8.tflite",
         "c",
         "bench.cortex-m7.json",
-        "report.html",
     ]
     assert Artifacts(tmp_path).tflite_int8 == run.tflite_int8
 
@@ -64,7 +62,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     for options in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(NdtoolError, match="not empty and not a run"):
-            RunFolder.create(tmp_path, CONFIG, **options)
+            RunFolder.choose(tmp_path, **options)
     assert (tmp_path / "thesis.tex").read_text() == "x"
 
 
@@ -76,7 +74,7 @@ def test_an_existing_run_is_refused_resumed_or_overwritten(tmp_path):
     (run.path / "notes.txt").write_text("mine")
     with pytest.raises(NdtoolError, match="holds a run already"):
         RunFolder.create(run.path, CONFIG)
-    RunFolder.create(run.path, CONFIG, resume=True)
+    assert RunFolder.choose(run.path, resume=True) == run
     assert run.tflite_int8.exists()
     RunFolder.create(run.path, CONFIG, overwrite=True)
     assert sorted(path.name for path in run.path.iterdir()) == ["checkpoints", "config.toml", "notes.txt"]

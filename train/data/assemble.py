@@ -16,6 +16,7 @@ TEST_PART = 0.15  # of data that come without a test part
 TEST_SEED = 0  # never the run's: the test data are the same in every run
 NATURAL_SIZE = 24  # pixels from which images are taken for photographs, which may be mirrored
 _STATISTICS = 4096  # images decoded for the normalisation, where decoding all takes long
+MANY_IMAGES = 5000  # from which decoding is worth a word
 
 
 def assemble(
@@ -106,7 +107,8 @@ def _decoded(source: Source, input_shape: tuple[int, ...] | None, progress: Call
             x = _reshaped(samples, input_shape, source.name)
         else:
             pixel_shape = pixel_shape or shape_of(samples, input_shape)
-            progress(f"{source.name}: {name} part, {len(samples)} images, decoded unless they are in the cache")
+            if len(samples) >= MANY_IMAGES:
+                progress(f"{source.name}: {name} part, {len(samples)} images, decoded unless they are in the cache")
             x = pixels_of(samples, pixel_shape, IN_MEMORY)
         parts[name] = Split(x=x, y=part.labels)
         reference = parts["train"]

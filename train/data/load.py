@@ -72,7 +72,8 @@ def read_source(spec: str, progress: Callable[[str], None], labelled: bool = Tru
         return read_torchvision(name)
     if is_callable_spec(spec):
         return read_user(spec, labelled)
-    near = difflib.get_close_matches(spec, DATASETS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(path.name, _siblings(path), n=1, cutoff=0.8)
+    near = [str(path.with_name(name)) for name in near] or difflib.get_close_matches(spec, DATASETS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "give a name (`ndtool list data`), a folder, an archive or an .npz"
     raise NdtoolError(f"there are no data {spec!r}: {hint}")
 
@@ -85,6 +86,11 @@ def _read_file(path: Path, progress: Callable[[str], None], labelled: bool) -> S
         return read_npz(path, labelled)
     known = ".npz, .zip, .tar, .tar.gz or .tar.xz, or a function as file.py:name"
     raise NdtoolError(f"{path}: data are not read from such a file: give a folder, {known}")
+
+
+def _siblings(path: Path) -> list[str]:
+    """What lies beside a path that does not exist."""
+    return [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
 def _silent(_: str) -> None:
