@@ -1,5 +1,6 @@
 """A subject measured on a target: compiled to C first where it is a model."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def bench(
             raise NdtoolError(f"{subject.name}: there is nothing to run: give a model or a firmware")
         return run(subject.elf)
     library = compile_tflite(subject.model, name=subject.c_name, features=target.core.features)
-    return run(library, reference=subject.model.read_bytes())
+    return replace(run(library, reference=subject.model.read_bytes()), untrained=subject.untrained)
 
 
 def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:

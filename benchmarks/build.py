@@ -8,14 +8,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 
 from ndtool.benchmarks import firmware_sources
+from ndtool.benchmarks.cache import cache_entry
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 from ndtool.export.c.library import CLibrary
-from ndtool.files import cache_dir, replacing, write_atomic
+from ndtool.files import replacing, write_atomic
 
 COMPILERS = ("zig", "gcc")
 GCC = "arm-none-eabi-gcc"
@@ -103,7 +105,7 @@ def _stored(files: Mapping[str, str]) -> Path:
     digest = hashlib.sha256()
     for name, text in sorted(files.items()):
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
-    folder = cache_dir() / "sources" / digest.hexdigest()[:24]
+    folder = cache_entry("sources", digest.hexdigest()[:24])
     for name, text in files.items():
         if not (folder / name).is_file():
             write_atomic(folder / name, text)
@@ -128,7 +130,7 @@ def zig_command() -> list[str]:
 
 def zig_environment() -> dict[str, str]:
     """The environment of zig's processes: its caches lie in ndtool's."""
-    folder = str(cache_dir() / "zig")
+    folder = str(cache_entry("zig", f"{date.today():%Y-%m}"))  # zig's own cache only grows: a new one every month
     return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
 
 
@@ -177,7 +179,7 @@ def _gcc_link(units: Sequence[_Unit], core: Core, script: Path, out: Path) -> No
         # -ffreestanding: <stdint.h> without a libc; -fbuiltin: memcpy of a word stays one instruction all the same.
         flags = (*core.gcc_flags, "-mthumb", *_FLAGS, "-ffreestanding", "-fbuiltin", *unit.flags)
         key = hashlib.sha256("\0".join((version, unit.path.parent.name, *flags)).encode()).hexdigest()[:24]
-        target = cache_dir() / "objects" / key / f"{unit.path.stem}.o"
+        target = cache_entry("objects", key) / f"{unit.path.stem}.o"
         if not target.is_file():
             with replacing(target) as temporary:
                 _call([GCC, *flags, "-c", str(unit.path), "-o", str(temporary)], dict(os.environ))

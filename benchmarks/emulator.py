@@ -15,7 +15,7 @@ _MARKERS = "call empty functions ndtool_start and ndtool_stop around the code to
 _PAGE = 4096
 _PRIVATE_BUS = (0xE0000000, 0x100000)  # SysTick, SCB, FPU, DWT: plain memory here, so that start-up code can write it
 _BOOT_INSTRUCTIONS = 500_000_000
-RUN_INSTRUCTIONS = 50_000_000_000
+RUN_INSTRUCTIONS = 10_000_000_000  # the largest network that fits a board is below half of this on a Cortex-M0+
 
 
 class Emulator(Protocol):

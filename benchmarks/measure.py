@@ -88,7 +88,8 @@ def measure(
         if keep:
             _keep(keep, library, target, samples, runs)
         mismatches = _compare(reference, samples, runs, ports)
-        return _account(library, elf, target, runs, mismatches, inputs.origin, machine, firmware)
+        origin = inputs.origin if ports.inputs else "the firmware's own: it has no ndtool_input"
+        return _account(library, elf, target, runs, mismatches, origin, machine, firmware)
 
 
 # Running

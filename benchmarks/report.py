@@ -24,6 +24,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     runs                    list of: instructions, stack, mismatches (bytes), output_bytes
     instruction_range       fewest and most of any run
     inputs                  where they come from, with their seed
+    untrained               a MODEL by name, on random weights
     emulator, emulator_note, compiler, flags, versions
     timing                  model, description, validated
 """
@@ -110,6 +111,7 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         ],
         "instruction_range": list(m.instruction_range),
         "inputs": m.inputs,
+        "untrained": m.untrained,
         "emulator": m.emulator,
         "emulator_note": m.emulator_note,
         "compiler": m.compiler,
@@ -149,9 +151,10 @@ def _summary(m: Measurement) -> Section:
     rows = []
     if m.macs:
         rows.append(("multiply-accumulates", _whole(m.macs), "of the model"))
-    how = "counted" + (f" ({m.emulator_note})" if m.emulator_note else "")
-    spread = "" if fewest == most else f"; {_whole(fewest)} to {_whole(most)} over the inputs"
-    rows.append(("instructions", _whole(m.cost.instructions), how + spread))
+    rows.append(("instructions", _whole(m.cost.instructions), "counted"))
+    if fewest != most:
+        rows.append(("", "", f"{_whole(fewest)} to {_whole(most)} over the inputs"))
+    rows += [("", "", part) for part in filter(None, m.emulator_note.split("; "))]
     if m.macs:
         rows.append(("instructions per MAC", _ratio(m.cost.instructions, m.macs), ""))
     if m.timing and m.latency_ms is not None:
@@ -161,11 +164,14 @@ def _summary(m: Measurement) -> Section:
         rows += [("", "", part) for part in m.timing.description.split("; ")]
         rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"modelled, {clock}"))
     rows.append(("outputs", *_exactness(m)))
+    if m.untrained:
+        rows.append(("weights", "random", "untrained, calibrated on noise"))
     rows.append(("inputs", f"{len(m.samples)} runs" if len(m.samples) > 1 else "1 run", m.inputs))
     rows.append(("fits", *_fit(m)))
     rows.append(("emulator", m.emulator, ""))
     if m.compiler:
-        rows.append(("compiler", m.compiler, " ".join(m.flags[:2])))
+        shown = [flag for flag in m.flags if flag.startswith(("-mcpu", "-O"))]
+        rows.append(("compiler", m.compiler, " ".join(shown)))
     return Section(title=f"{m.model} on {m.target.title}", headings=_SUMMARY, rows=tuple(rows), left=3)
 
 

@@ -103,6 +103,7 @@ class Measurement:
     flags: tuple[str, ...]
     timing: About | None
     versions: Mapping[str, str]
+    untrained: bool = False  # random weights
 
     @property
     def latency_ms(self) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ndtool.benchmarks.cache import cache_entry
 from ndtool.errors import NdtoolError
-from ndtool.files import cache_dir
 from ndtool.train.run import RunFolder
 
 RANDOM_SAMPLES = 16  # on which an untrained model is calibrated
@@ -18,13 +18,19 @@ _FORMS = "give a run, an int8 .tflite or an .elf file, or a MODEL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model or a firmware to be measured. `run` is the run it belongs to, `notes` what was assumed."""
+    """A model or a firmware to be measured. `run` is the run it belongs to, `untrained` where weights are random."""
 
     name: str
     model: Path | None  # int8 .tflite
     elf: Path | None
     run: RunFolder | None = None
-    notes: tuple[str, ...] = ()
+    untrained: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, for people."""
+        how = "random weights, calibrated on noise; sizes and instructions are real, outputs are not"
+        return (f"{self.name} is untrained: {how}",) if self.untrained else ()
 
     @property
     def c_name(self) -> str:
@@ -118,13 +124,10 @@ def _untrained(
     source = open_source(what, input_shape=input_shape, classes=classes, arguments=arguments)
     assert source.module is not None
     key = hashlib.sha256(repr((what, source.input_shape, classes, sorted(arguments))).encode()).hexdigest()[:12]
-    folder = cache_dir() / "untrained" / key
+    folder = cache_entry("untrained", key)
     model, floats = folder / "model.int8.tflite", folder / "model.fp32.tflite"
     export_tflite(ready_to_export(source.module, source.example), source.example, floats)
     samples = torch.randn((RANDOM_SAMPLES, *source.input_shape), generator=torch.Generator().manual_seed(0))
     channels_last = samples.permute(0, 2, 3, 1) if samples.ndim == 4 else samples
     quantize_int8(floats, calibrate(floats, channels_last.contiguous().numpy()), model)
-    notes = (
-        f"{what} is untrained: random weights, calibrated on noise; sizes and instructions are real, outputs are not",
-    )
-    return Subject(name=Path(what).name.replace(":", "-"), model=model, elf=None, notes=notes)
+    return Subject(name=Path(what).name.replace(":", "-"), model=model, elf=None, untrained=True)
