@@ -14,7 +14,8 @@ def test_what_is_used_stays_and_what_is_long_unused_goes(tmp_path, monkeypatch):
         if name.endswith("old"):
             os.utime(tmp_path / name, (old, old))
     entry = cache.cache_entry("objects", "mine")
-    assert entry == tmp_path / "objects" / "mine" and entry.is_dir()
+    assert entry == tmp_path / "objects" / "mine"
+    assert entry.is_dir()
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")) == [
         "archives/old",
         "objects/mine",

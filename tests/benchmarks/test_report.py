@@ -23,7 +23,7 @@ KEYS |= {
     "instruction_range",
     "inputs",
 }
-KEYS |= {"emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
+KEYS |= {"untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 
 @pytest.fixture(scope="module")
