@@ -348,8 +348,8 @@ def export(
     from ndtool.train.run import Artifacts
 
     opened, data = _open(source, **how)
-    folder = opened.run or Artifacts((out or Path(f"{Path(opened.name).stem}-export")).absolute())
-    if opened.run and out:
+    folder = opened.run or Artifacts(Path(f"{opened.stem}-export").absolute())
+    if out:
         folder = Artifacts(out.absolute())
     with counted_progress() as progress:
         result = export_model(
@@ -358,7 +358,7 @@ def export(
             data=data,
             int8=int8,
             c=c,
-            c_name=c_name or Path(opened.name).name.split(".")[0],
+            c_name=c_name or opened.stem,
             limit=limit,
             progress=progress,
         )

@@ -57,6 +57,14 @@ def amax(x: Tensor, dim: list[int] = [], keepdim: bool = False) -> Any:  # noqa:
     return pooled if keepdim else pooled.reshape(pooled.shape[:2])
 
 
+def mean(x: Tensor, dim: list[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    """The mean of single values, as of pooling an image of one pixel, which litert-torch would make a SUM."""
+    axes = {axis % x.ndim for axis in dim or range(x.ndim)}
+    if dtype is not None or any(x.shape[axis] != 1 for axis in axes):
+        return NotImplemented
+    return x if keepdim else x.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
+
+
 REWRITES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
     {
         aten.elu.default: elu,
@@ -66,6 +74,7 @@ REWRITES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
         aten.mish.default: mish,
         aten.adaptive_max_pool2d.default: adaptive_max_pool2d,
         aten.amax.default: amax,
+        aten.mean.dim: mean,
     }
 )
 

@@ -72,6 +72,7 @@ def export_model(
         raise NdtoolError("no data for calibration: give --data")
     if c and not (int8 or integer):
         raise NdtoolError("C is made from the int8 model: add --int8")
+    _require_own(out, source.path)
     with _room(out) as room:
         work = _Export(source, room, data, limit, calibration, progress)
         if integer:
@@ -83,7 +84,7 @@ def export_model(
         if c:
             work.to_c(c_name)
         result = work.result(out)
-        write_atomic(room.export_record, record_of(source, result, data, calibration if int8 and not integer else 0))
+        write_atomic(room.export_record, record_of(source, result, data, work.calibrated))
         _move(room, out, source.path)
     return result
 
@@ -100,6 +101,7 @@ class _Export:
         calibration: int,
         progress: Progress | None,
     ):
+        self.calibrated = 0  # samples
         self._source, self._room, self._data = source, room, data
         self._limit, self._calibration, self._progress = limit, calibration, progress
         self._stages: list[Stage] = []
@@ -145,6 +147,7 @@ class _Export:
         room, data = self._room, self._data
         assert data is not None
         samples = self._samples(calibration_samples(data, self._calibration))
+        self.calibrated = len(samples)
         ranges = calibrate(room.tflite_fp32, samples, progress=partial(self._tell, "calibration"))
         quantize_int8(room.tflite_fp32, ranges, room.tflite_int8)
         self._verify("TFLite int8", room.tflite_int8, predict_tflite(room.tflite_int8), exact=False)
@@ -196,9 +199,17 @@ class _Export:
             self._progress(what, done, total)
 
 
+def _require_own(out: Artifacts, source: Path | None) -> None:
+    """Raise NdtoolError where the export would replace what no export has made."""
+    others = [path for path in out.exported[_kept(out, source) :] if path.exists()]
+    if others and not out.export_record.is_file():
+        raise NdtoolError(f"{out.path} holds {others[0].name}, made by no export: choose another --out, or move it")
+
+
 @contextmanager
 def _room(out: Artifacts) -> Iterator[Artifacts]:
     """A folder inside `out` to work in, gone afterwards; messages speak of `out`."""
+    new = not out.path.exists()
     try:
         out.path.mkdir(parents=True, exist_ok=True)
         room = Artifacts(Path(tempfile.mkdtemp(prefix=".export.", dir=out.path)))
@@ -211,19 +222,22 @@ def _room(out: Artifacts) -> Iterator[Artifacts]:
         raise
     finally:
         shutil.rmtree(room.path, ignore_errors=True)
+        if new and not any(out.path.iterdir()):
+            out.path.rmdir()
 
 
 def _move(room: Artifacts, out: Artifacts, source: Path | None) -> None:
-    """Put what was made in its place, and remove what an earlier export made and this one has not.
-
-    Where the source is one of the folder's own files, it and what it was made from stay.
-    """
-    places = [place.resolve() for place in out.exported]
-    kept = places.index(source.resolve()) + 1 if source is not None and source.resolve() in places else 0
-    for made, place in list(zip(room.exported, out.exported, strict=True))[kept:]:
+    """Put what was made in its place, and remove what an earlier export made and this one has not."""
+    for made, place in list(zip(room.exported, out.exported, strict=True))[_kept(out, source) :]:
         if place.is_dir():
             shutil.rmtree(place)
         if made.exists():
             made.replace(place)
         else:
             place.unlink(missing_ok=True)
+
+
+def _kept(out: Artifacts, source: Path | None) -> int:
+    """How many of the folder's files stay: where the source is one of them, it and what it was made from."""
+    places = [place.resolve() for place in out.exported]
+    return places.index(source.resolve()) + 1 if source is not None and source.resolve() in places else 0

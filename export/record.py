@@ -7,13 +7,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ndtool.errors import NdtoolError
 from ndtool.export.verify import Stage
 from ndtool.quantize.ranges import Saturation
 
 if TYPE_CHECKING:
     from ndtool.export.c.library import CLibrary
     from ndtool.export.source import Source
-    from ndtool.train.data import Data
+    from ndtool.train.data import Data, Normalisation
 
 _TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxruntime")
 _WORST = 10  # saturated tensors that are kept
@@ -57,6 +58,23 @@ def read_record(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def recorded_normalisation(path: Path) -> "Normalisation | None":
+    """How pixels were normalised for a file that an export made, where the record beside it says so."""
+    from ndtool.train.data import Normalisation
+    from ndtool.train.run import Artifacts
+
+    place = Artifacts(Path(path).parent).export_record
+    record = read_record(place)
+    if record is None or "ndtool" not in record:
+        return None
+    try:
+        files = [stage["file"] for stage in record["stages"]]
+        scaling = record.get("normalisation") if Path(path).name in files else None
+        return scaling and Normalisation(mean=tuple(scaling["mean"]), std=tuple(scaling["std"]))
+    except (KeyError, TypeError) as error:
+        raise NdtoolError(f"{place} is damaged: export again, or remove it") from error
 
 
 def _of_data(data: "Data") -> dict[str, Any]:

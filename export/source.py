@@ -1,7 +1,7 @@
 """What the user wants exported or evaluated, in whatever form: opened once, described alike."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.export.predict import Predict, predict_keras, predict_module, predict_onnx, predict_tflite
+from ndtool.export.record import recorded_normalisation
 from ndtool.files import sha256_of
 from ndtool.quantize.runtime import TFLiteModel
 from ndtool.train.data import RECONSTRUCTION, Data, Normalisation
@@ -17,6 +18,7 @@ from ndtool.train.models import require_model
 from ndtool.train.run import RunFolder
 
 SUFFIXES = (".onnx", ".tflite", ".keras", ".h5")
+ZOO_CLASSES = 10  # of a model of the zoo without data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,12 @@ class Source:
     module: nn.Module | None
     input_shape: tuple[int, ...]
     run: RunFolder | None = None
+
+    @property
+    def stem(self) -> str:
+        """What files made from it are called: the callable's name, or the file's without its endings."""
+        path, _, attribute = self.name.rpartition(":")
+        return attribute if path else Path(self.name).name.split(".")[0]
 
     @property
     def example(self) -> Tensor:
@@ -115,7 +123,8 @@ def open_with_data(
 
     Args:
         data: a DATA; None takes a run's own, with the transforms of its training.
-        normalisation: of pixels, as the model was trained; None computes it from the training part of `data`.
+        normalisation: of pixels, as the model was trained; None takes what the export that made the file has recorded,
+            else computes it from the training part of `data`.
         task: None takes the data's own. progress: told, in words, what takes long. The others: as for `open_source`.
 
     Raises:
@@ -141,7 +150,13 @@ def open_with_data(
         config = source.run.load_config()
         normalisation, task = normalisation or config.normalisation, task or config.task
     shape = source.input_shape or input_shape
-    return source, load_data(data, input_shape=shape, normalisation=normalisation, task=task, progress=progress)
+    loaded = load_data(data, input_shape=shape, normalisation=normalisation, task=task, progress=progress)
+    recorded = recorded_normalisation(source.path) if normalisation is None and source.path is not None else None
+    if recorded is None or loaded.normalisation is None or len(recorded.mean) != len(loaded.normalisation.mean):
+        return source, loaded
+    if progress is not None:
+        progress(f"pixels are normalised as {source.name} was exported with, mean {recorded.mean}, std {recorded.std}")
+    return source, replace(loaded, normalisation=recorded)
 
 
 def _is_named(what: RunFolder | nn.Module | Path | str) -> bool:
@@ -187,7 +202,7 @@ def _of_model(
     classes: int | None,
     arguments: Iterable[str],
 ) -> Source:
-    from ndtool.train.models import ModelSpec, build, default_input_shape, default_task, load_weights
+    from ndtool.train.models import MODELS, ModelSpec, build, default_input_shape, default_task, load_weights
     from ndtool.train.setup import parse_arguments
 
     require_model(name)
@@ -195,7 +210,8 @@ def _of_model(
     if shape is None:
         raise NdtoolError(f"{name}: its input shape is not known: give --input-shape, e.g. 3x96x96, or --data")
     reconstructs = data.task == RECONSTRUCTION if data is not None else default_task(name) == RECONSTRUCTION
-    outputs = 0 if reconstructs else classes or (len(data.classes) if data is not None else 10)
+    own = ZOO_CLASSES if name in MODELS else None
+    outputs = 0 if reconstructs else classes or (len(data.classes) if data is not None else own)
     model = build(ModelSpec(name=name, input_shape=shape, classes=outputs, arguments=parse_arguments(arguments)))
     if weights is not None:
         load_weights(model, weights)

@@ -12,6 +12,7 @@ from torch import nn
 from ndtool.quantize.tflite import is_constant, kind_of, name_of, operands
 
 _WRAPPED = "wrapped"  # the attribute of litert-torch's wrapper that holds the user's model
+_WEIGHTED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv", "conv_3d")
 
 
 def rename_tensors(model: Any, module: nn.Module) -> None:
@@ -26,7 +27,7 @@ def rename_tensors(model: Any, module: nn.Module) -> None:
     taken = set(names.values())
     for op in graph.operators:
         kind = kind_of(model, op).lower()
-        path = module_path(name_of(graph.tensors[op.outputs[0]]), module).removeprefix(_WRAPPED).removeprefix(".")
+        path = module_path(name_of(graph.tensors[op.outputs[0]]), module, kind).removeprefix(_WRAPPED).removeprefix(".")
         base = _distinct(f"{path}/{kind}" if path else kind, taken)
         for position, index in enumerate(map(int, op.outputs)):
             names.setdefault(index, base if position == 0 else f"{base}:{position}")
@@ -37,20 +38,19 @@ def rename_tensors(model: Any, module: nn.Module) -> None:
         tensor.name = names.get(index, f"unused:{index}").encode()
 
 
-def module_path(name: str, module: nn.Module) -> str:
-    """The path in `module` of the module that a name of litert-torch's speaks of: one with weights, else the deepest.
+def module_path(name: str, module: nn.Module, kind: str = "") -> str:
+    """The path in `module` of the module that a name of litert-torch's speaks of.
 
     Such a name joins locations by ';;', each the classes and attributes from the root down, as in
-    `pkg.Net/torch.nn.modules.container.Sequential_features/torch.nn.modules.conv.Conv2d_0;`.
+    `pkg.Net/torch.nn.modules.container.Sequential_features/torch.nn.modules.conv.Conv2d_0;`. Behind the operator's own
+    come those of what is fused with it, and of where a constant that it shares was met first. `kind` is TFLite's, in
+    lower case: one with weights is the first location whose module has some, any other the first.
     """
     paths = [_descend(location.split(";")[0].split("/")[1:], module) for location in name.split(";;")]
-    modules = dict(module.named_modules())
-
-    def claim(path: str) -> tuple[bool, int]:  # what layers share, as the zero of their ReLUs, is the first layer's
-        weights = path in modules and any(True for _ in modules[path].parameters(recurse=False))
-        return bool(path) and weights, path.count(".") + bool(path)
-
-    return max(reversed(paths), key=claim)  # of a fused pair the producer comes last
+    if kind in _WEIGHTED:
+        modules = dict(module.named_modules())
+        paths.sort(key=lambda path: not any(True for _ in modules[path].parameters(recurse=False)))
+    return next((path for path in paths if path), "")
 
 
 def _descend(steps: list[str], module: nn.Module) -> str:

@@ -26,12 +26,13 @@ class ModelSpec:
     """A model to build.
 
     `name`: of the zoo, "file.py:callable" or "package.module:callable". `input_shape`: of one sample, without batch.
-    `classes`: outputs; 0 for reconstruction. `arguments`: others that the model takes, such as {"width": 0.35}.
+    `classes`: outputs; 0 for reconstruction; None, for the user's own, as many as it has by itself.
+    `arguments`: others that the model takes, such as {"width": 0.35}.
     """
 
     name: str
     input_shape: tuple[int, ...]
-    classes: int
+    classes: int | None
     arguments: Mapping[str, int | float | str | bool] = field(default_factory=dict)
 
 
@@ -46,7 +47,8 @@ def build(spec: ModelSpec) -> nn.Module:
         model = _from_user(spec)
     else:
         raise _unknown(spec.name)
-    _check_output(model, spec)
+    if spec.classes is not None:
+        _check_output(model, spec)
     return model
 
 
@@ -125,6 +127,8 @@ def _from_zoo(spec: ModelSpec, entry: Entry) -> nn.Module:
             raise NdtoolError(f"{spec.name}: {name} is {value!r}: give a value like {default!r}")
         if isinstance(value, int | float) and value <= 0:
             raise NdtoolError(f"{spec.name}: {name} is {value!r}: give a value above 0")
+    if spec.classes is None:
+        raise NdtoolError(f"{spec.name}: how many classes it has is not known: give --classes")
     if not spec.classes and entry.task == CLASSIFICATION:
         raise NdtoolError(f"{spec.name}: it classifies, and there are no classes: for reconstruction use autoencoder")
     return entry.builder(input_shape=spec.input_shape, classes=spec.classes, **spec.arguments)
@@ -150,9 +154,8 @@ def _call(function: Callable[..., Any], spec: ModelSpec) -> Any:
     """Call with those of our arguments that the signature names, and with the user's."""
     offered = {
         "input_shape": spec.input_shape,
-        "classes": spec.classes,
-        "num_classes": spec.classes,
         "in_channels": spec.input_shape[0],
+        **({} if spec.classes is None else {"classes": spec.classes, "num_classes": spec.classes}),
     }
     known = _arguments_of(function)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
@@ -162,7 +165,7 @@ def _call(function: Callable[..., Any], spec: ModelSpec) -> Any:
     needed = [name for name, parameter in known.items() if _is_needed(parameter) and name not in chosen]
     if needed:
         raise NdtoolError(f"{spec.name} needs {' and '.join(needed)}: give it as an argument of the model")
-    if takes_any and not {"classes", "num_classes"} & chosen.keys():
+    if takes_any and spec.classes is not None and not {"classes", "num_classes"} & chosen.keys():
         try:
             return function(**chosen, num_classes=spec.classes)  # as torchvision's models take it
         except TypeError as error:

@@ -59,6 +59,7 @@ def prepare(
         classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
         arguments=parse_arguments(arguments),
     )
+    given["normalisation"] = loaded.normalisation  # recorded, so that other data are scaled alike
     config = TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given)
     augmentation(config.augment)
     resolve_device(config.device)

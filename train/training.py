@@ -150,7 +150,8 @@ def _check_fits(spec: ModelSpec, data: Data) -> None:
     if tuple(spec.input_shape) != tuple(data.input_shape):
         given, wanted = ("x".join(map(str, shape)) for shape in (spec.input_shape, data.input_shape))
         raise NdtoolError(f"{spec.name} takes {given}, {data.name} has {wanted}: give both the same input shape")
-    if spec.classes < len(data.classes):
-        raise NdtoolError(f"{spec.name} has {spec.classes} outputs: {data.name} has {len(data.classes)} classes")
-    if (data.task == RECONSTRUCTION) != (spec.classes == 0):
-        raise NdtoolError(f"{spec.name} with {spec.classes} outputs does not suit the task {data.task}: choose another")
+    outputs = spec.classes or 0
+    if outputs < len(data.classes):
+        raise NdtoolError(f"{spec.name} has {outputs} outputs: {data.name} has {len(data.classes)} classes")
+    if (data.task == RECONSTRUCTION) != (outputs == 0):
+        raise NdtoolError(f"{spec.name} with {outputs} outputs does not suit the task {data.task}: choose another")
