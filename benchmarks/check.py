@@ -163,4 +163,4 @@ def values(model: Path, measurement: Measurement, data: Data | None) -> dict[str
             found["accuracy"] = 100 * score.accuracy
         elif score.mse is not None:
             found["error"] = score.mse
-    return found
+    return {key: float(f"{value:.12g}") for key, value in found.items()}  # as short as it stands in a baseline

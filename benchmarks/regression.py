@@ -252,7 +252,7 @@ def write_baseline(path: Path, entry: str, baseline: Baseline) -> None:
 
 
 def _plain(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else round(value, 6)
+    return int(value) if float(value).is_integer() else value
 
 
 def _read_file(path: Path) -> dict[str, Any]:
