@@ -89,17 +89,27 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
         command = cli.commands.get(name)
         if command is None or not isinstance(section, dict):
             raise NdtoolError(f"{path}: [{name}] is no command of ndtool: use one of {', '.join(cli.commands)}")
-        _check_section(path, name, section, {p.name for p in command.params if p.name})
-    ctx.default_map = {name: {k.replace("-", "_"): v for k, v in section.items()} for name, section in settings.items()}
+        settings[name] = _section(path, name, section, command)
+    ctx.default_map = settings
     click.echo(f"settings from {path}", err=True)
 
 
-def _check_section(path: Path, name: str, section: Mapping[str, Any], known: set[str]) -> None:
-    for key in section:
-        if key.replace("-", "_") not in known:
-            close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f": did you mean {close[0].replace('_', '-')}?" if close else f": see ndtool {name} --help"
+def _section(path: Path, name: str, section: Mapping[str, Any], command: click.Command) -> dict[str, Any]:
+    """A command's defaults by parameter; in the file they have the names of the flags."""
+    known: dict[str, click.Parameter] = {}
+    for parameter in command.params:
+        flags = [flag.removeprefix("--") for flag in parameter.opts if flag.startswith("--")]
+        known |= dict.fromkeys(flags or [parameter.name or ""], parameter)
+    defaults = {}
+    for key, value in section.items():
+        flag = key.replace("_", "-")
+        if flag not in known:
+            close = difflib.get_close_matches(flag, known, n=1)
+            hint = f": did you mean {close[0]}?" if close else f": see ndtool {name} --help"
             raise NdtoolError(f"{path}: [{name}] has no setting {key!r}{hint}")
+        several = getattr(known[flag], "multiple", False) and not isinstance(value, list)
+        defaults[known[flag].name or ""] = [value] if several else value
+    return defaults
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -370,7 +380,12 @@ def export(
 @click.argument("what", metavar="WHAT", type=click.Choice(["models", "data", "targets", "methods", "ops"]))
 @json_option
 def list_(what: str, as_json: bool) -> int:
-    """List models, data, targets, methods, or the operators of the C compiler."""
+    """List models, data, targets, methods, or the operators of the C compiler.
+
+    \b
+    ndtool list models
+    ndtool list ops --json
+    """
     from ndtool import render
 
     headings, rows = render.inventory(what)
@@ -591,7 +606,11 @@ def check(
 @click.option("--epochs", type=click.IntRange(min=1), help="[default: what the committed baseline was made with]")
 @json_option
 def demo(out: Path, epochs: int | None, as_json: bool) -> int:
-    """Train on scanned digits, export, run on an emulated Cortex-M7 and check against the committed baseline."""
+    """Train on scanned digits, export, run on an emulated Cortex-M7 and check against the committed baseline.
+
+    \b
+    ndtool demo --out runs/demo
+    """
     from ndtool import render
     from ndtool.benchmarks.demo import run_demo
     from ndtool.console import note, training_progress

@@ -1,0 +1,382 @@
+"""train, export, eval and list, as their users meet them."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from ndtool.cli import cli, main
+
+ROOT = Path(__file__).resolve().parents[1]
+NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes: int = 10, width: int = 4):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3, 2, 1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+class Odd(Net):
+    def forward(self, x):
+        return torch.special.i0(torch.erfinv(torch.tanh(super().forward(x)) / 2))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ndtool(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator:
+    """`ndtool(*words)`: the command in this process, in the folder of net.py and the run."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("NDTOOL_CACHE", str(place / "cache"))
+    return run_here
+
+
+def run_here(*words: object) -> Done:
+    from ndtool.console import console
+
+    console.cache_clear()  # it keeps the streams it was made with
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    console.cache_clear()
+    return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with net.py, float data, weights, and a run of two epochs exported to int8, the last run."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "net.py").write_text(NET)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(96, 1, 8, 8)).astype(np.float32), np.arange(96) % 3
+    np.savez(folder / "floats.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    (folder / "wrong.toml").write_text("[train]\nepoch = 3\n")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setenv("NDTOOL_CACHE", str(folder / "cache"))
+        done = run_here("train", "net.py:Net", "--data", "digits", "--epochs", 2, "--out", "run")
+        assert (done.code, done.err.count("epoch ")) == (0, 2), done.err
+        done = run_here("export", "--int8", "--c")
+        assert done.code == 0, done.err
+    return folder
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "cache" not in path.parts[-3:]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian", "ndtool: no command 'trian': did you mean train?"),
+        ("--confg x train", "ndtool: No such option '--confg'. Did you mean '--config'?"),
+        ("train", "ndtool train: name a MODEL and --data DATA, e.g. ndtool train resnet8 --data digits"),
+        ("train resnet9 --data digits", "ndtool: no model is called 'resnet9': did you mean resnet8?"),
+        ("train net.py:Nett --data digits", "ndtool: {place}/net.py has no 'Nett': did you mean Net?"),
+        ("train nett.py:Net --data digits", "ndtool: {place}/nett.py does not exist: did you mean {place}/net.py?"),
+        (
+            "train net.py --data digits",
+            "ndtool: {place}/net.py names no model in the file: write net.py:callable, e.g. net.py:Net",
+        ),
+        ("train resnet8 --data digitz", "ndtool: there are no data 'digitz': did you mean digits?"),
+        ("train resnet8 --data float.npz", "ndtool: there are no data 'float.npz': did you mean floats.npz?"),
+        (
+            "train resnet8 --data digits --method netdistil",
+            "ndtool train: Invalid value for '--method': 'netdistil' is not one of 'netdistiller', 'vanilla'.",
+        ),
+        ("train resnet8 --data digits --epoch 3", "ndtool train: No such option '--epoch'. Did you mean '--epochs'?"),
+        (
+            "train resnet8 --data digits --set widht=1",
+            "ndtool: resnet8: it has no argument 'widht': it takes width",
+        ),
+        (
+            "train resnet8 --data digits --epochs 0",
+            "ndtool: epochs = 0 is out of range: give a number from 1 to 1e+06",
+        ),
+        (
+            "train resnet8 --data digits --device gpu",
+            "ndtool: device 'gpu' is not available: use auto, cpu, cuda or mps",
+        ),
+        (
+            "train resnet8 --data digits --augment cropp",
+            "ndtool: no augmentation is called 'cropp': choose from auto, none, crop, flip-crop, flip-crop-cutout, "
+            "flip-crop-colour",
+        ),
+        (
+            "train net.py:Net --data digits --out run",
+            "ndtool: run holds a run already: choose another --out, or give --resume or --overwrite",
+        ),
+        (
+            "train net.py:Nett --data digits --out run --overwrite",
+            "ndtool: {place}/net.py has no 'Nett': did you mean Net?",
+        ),
+        (
+            "train net.py:Net --data digits --out cache",
+            "ndtool: cache is not empty and not a run: choose another --out",
+        ),
+        (
+            "train --resume --out cache",
+            "ndtool: cache is not a run (has no config.toml): give the folder that `ndtool train --out` wrote",
+        ),
+        (
+            "train --resume --out run --lr 1 --epochs 3",
+            "ndtool train: --resume goes on with the settings of the run: leave out --lr, --epochs",
+        ),
+        (
+            "--config wrong.toml train resnet8 --data digits",
+            "ndtool: wrong.toml: [train] has no setting 'epoch': did you mean epochs?",
+        ),
+        ("--config none.toml train", "ndtool: Invalid value for '--config': File 'none.toml' does not exist."),
+        (
+            "export runs/none",
+            "ndtool: runs/none does not exist: give a name (`ndtool list models`), file.py:callable or module:callable",
+        ),
+        ("export none.onnx", "ndtool: none.onnx does not exist: give a file that does"),
+        ("export net.py:Nett --data digits", "ndtool: net.py has no 'Nett': did you mean Net?"),
+        (
+            "export net.py:Net --data digits --weights none.pt",
+            "ndtool: none.pt does not exist: give a .safetensors, .pt or .pth file of weights",
+        ),
+        (
+            "export net.py:Net",
+            "ndtool: net.py:Net: its input shape is not known: give --input-shape, e.g. 3x96x96, or --data",
+        ),
+        ("export net.py:Net --input-shape 1x8x8 --int8", "ndtool: no data for calibration: give --data"),
+        ("export net.py:Net --input-shape 1x8x8 --c", "ndtool: C is made from the int8 model: add --int8"),
+        ("export run --data digitz", "ndtool: there are no data 'digitz': did you mean digits?"),
+        (
+            "export run --data digits --mean 0.5",
+            "ndtool: --mean and --std belong together: a number per channel each, e.g. --mean 0.5 --std 0.25",
+        ),
+        (
+            "eval run --part tests",
+            "ndtool eval: Invalid value for '--part': 'tests' is not one of 'test', 'validation', 'train'.",
+        ),
+        ("eval none.tflite --data digits", "ndtool: none.tflite does not exist: give a file that does"),
+        (
+            "eval run/student.safetensors --data digits",
+            "ndtool: run/student.safetensors holds weights only: give the model as file.py:callable and this as "
+            "--weights",
+        ),
+        ("eval run/model.onnx", "ndtool: model.onnx: no data to evaluate on: give --data"),
+        (
+            "list model",
+            "ndtool list: Invalid value for 'WHAT': 'model' is not one of 'models', 'data', 'targets', 'methods', "
+            "'ops'.",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_trace(line: str, message: str, ndtool, place: Path) -> None:
+    before = files_of(place)
+    done = ndtool(*line.split())
+    told = [text for text in done.err.splitlines() if not text.startswith("settings from ")]
+    assert (done.code, told, done.out) == (2, [message.format(place=place)], "")
+    assert files_of(place) == before
+
+
+def test_unsupported_operators_are_named_together(ndtool, place: Path) -> None:
+    done = ndtool("export", "net.py:Odd", "--input-shape", "1x8x8")
+    assert done.code == 2
+    assert "ndtool: Odd: 2 operators are not supported:" in done.err
+    for name in ("aten.erfinv.default", "aten.i0.default"):
+        assert re.search(rf"^  {name} '\w+': .+; .+$", done.err, re.MULTILINE)
+    assert not (place / "Odd-export").exists()
+
+
+def test_a_loss_that_is_no_number_says_what_to_change(ndtool, tmp_path: Path) -> None:
+    words = ("--lr", 900, "--clip", 0, "--warmup", 0, "--epochs", 30, "--batch-size", 8, "--out", tmp_path / "run")
+    done = ndtool("train", "net.py:Net", "--data", "floats.npz", *words)
+    assert done.code == 2
+    assert re.search(r"^ndtool: the loss is (nan|inf) at step \d+: lower --lr or set --clip$", done.err, re.MULTILINE)
+
+
+def test_debug_shows_the_traceback(ndtool) -> None:
+    from ndtool.errors import NdtoolError
+
+    with pytest.raises(NdtoolError, match="no model is called"):
+        main(["train", "resnet9", "--data", "digits", "--debug"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--resume", "--out", "run"),
+        ("export", "run", "--int8", "--out", "copy"),
+        ("eval", "run", "--per-layer", "--limit", "5"),
+        ("eval", "run/model.int8.tflite", "--data", "digits", "--limit", "5"),
+        ("list", "models"),
+        ("list", "ops"),
+    ],
+)
+def test_json_is_all_that_stdout_has(words: tuple[str, ...], ndtool) -> None:
+    done = ndtool(*words, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)
+
+
+def test_the_last_run_is_taken_and_named(ndtool, place: Path) -> None:
+    for command in (("eval", "--limit", "5"), ("export",), ("export", "--int8", "--c")):
+        done = ndtool(*command)
+        assert done.code == 0, done.err
+        assert done.err.splitlines()[0] == f"using the last run: {place / 'run'}"
+    assert {"model.onnx", "model.int8.tflite", "c/run.h", "export.json"} <= files_of(place / "run")
+
+
+def test_every_form_of_a_run_is_evaluated(ndtool) -> None:
+    scores = json.loads(ndtool("eval", "run", "--part", "validation", "--limit", 40, "--json").out)["scores"]
+    assert list(scores) == ["PyTorch", "model.onnx", "model.fp32.tflite", "model.int8.tflite"]
+    assert {score["count"] for score in scores.values()} == {40}
+    assert scores["PyTorch"]["accuracy"] == scores["model.onnx"]["accuracy"] == scores["model.fp32.tflite"]["accuracy"]
+
+
+def test_layers_are_ranked_worst_first(ndtool) -> None:
+    layers = json.loads(ndtool("eval", "run", "--per-layer", "--limit", 5, "--json").out)["layers"]
+    losses = [layer["local_db"] for layer in layers]
+    assert losses == sorted(losses)
+    assert {"conv/depthwise_conv_2d", "output"} <= {layer["name"] for layer in layers}
+
+
+def test_a_run_can_be_moved_and_other_data_are_scaled_as_in_training(ndtool, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "elsewhere")
+    assert ndtool("export", tmp_path / "elsewhere", "--int8").code == 0
+    done = ndtool("eval", tmp_path / "elsewhere" / "model.int8.tflite", "--data", "digits", "--limit", 5)
+    normalisation = json.loads((tmp_path / "elsewhere" / "export.json").read_text())["normalisation"]
+    assert f"mean ({normalisation['mean'][0]},), std ({normalisation['std'][0]},)" in done.err
+
+
+def test_an_export_replaces_nothing_that_no_export_made(ndtool, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "main.c").write_text("int main;")
+    done = ndtool("export", "run/model.int8.tflite", "--c", "--out", tmp_path)
+    assert (done.code, done.err) == (
+        2,
+        f"ndtool: {tmp_path} holds c, made by no export: choose another --out, or move it\n",
+    )
+    assert (tmp_path / "c" / "main.c").exists()
+
+
+def test_training_anew_removes_what_was_exported(ndtool, place: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(place / "run", tmp_path / "run")
+    words = ("train", "net.py:Net", "--data", "floats.npz", "--epochs", 1, "--batch-size", 32, "--out", run)
+    assert ndtool(*words, "--overwrite").code == 0
+    assert not {"model.onnx", "model.int8.tflite", "c", "export.json"} & files_of(run)
+    assert (run / "student.safetensors").stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_flags_win_over_the_config_file(ndtool, tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        '[train]\nmodel = "net.py:Net"\ndata = "floats.npz"\nepochs = 5\nbatch-size = 32\nset = ["width=2"]\n'
+        f'out = "{tmp_path / "run"}"\n'
+    )
+    done = ndtool("--config", config, "train", "--epochs", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.err.splitlines()[0] == f"settings from {config}"
+    written = (tmp_path / "run" / "config.toml").read_text()
+    assert "epochs = 1\n" in written
+    assert "batch_size = 32\n" in written
+    assert "width = 2\n" in written
+
+
+def _start(place: Path, *words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from ndtool.cli import main; main()", *map(str, words)]
+    environment = {**os.environ, "NDTOOL_CACHE": str(place / "cache-of-processes")}
+    return subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_that_was_interrupted_or_killed_goes_on_to_the_same_weights(place: Path, tmp_path: Path) -> None:
+    words = ("train", "net.py:Net", "--data", "digits", "--epochs", 6, "--batch-size", 32)
+    whole = _start(place, *words, "--out", tmp_path / "whole")
+    assert whole.communicate(timeout=120)[1].count("epoch ") == 6
+    expected = (tmp_path / "whole" / "student.safetensors").read_bytes()
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        out = tmp_path / number.name
+        process = _start(place, *words, "--out", out)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 1/6"):
+                break
+        time.sleep(0.03)  # into the next epoch
+        process.send_signal(number)
+        told = process.communicate(timeout=60)[1]
+        assert process.returncode == code, told
+        assert not (out / "student.safetensors").exists()
+        if number is signal.SIGINT:
+            assert told.splitlines()[-1].endswith(f"go on with: ndtool train --resume --out {out}")
+        resumed = _start(place, "train", "--resume", "--out", out)
+        told = resumed.communicate(timeout=120)[1]
+        assert resumed.returncode == 0, told
+        assert (out / "student.safetensors").read_bytes() == expected
+
+
+def test_help_names_every_command_with_examples(ndtool) -> None:
+    out = ndtool("--help").out
+    for name in cli.commands:
+        assert re.search(rf"^  {name} +\w", out, re.MULTILINE), name
+        assert re.search(rf"^  ndtool {name}( |$)", ndtool(name, "--help").out, re.MULTILINE), name
+
+
+def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
+    from ndtool.train.config import CHOICES, TrainConfig
+    from ndtool.train.models import ModelSpec
+
+    spec = ModelSpec(name="resnet8", input_shape=(1, 8, 8), classes=10)
+    sgd, adamw = (TrainConfig(model=spec, data="digits", optimizer=name) for name in ("sgd", "adamw"))
+    options = {option.name: option for option in cli.commands["train"].params if isinstance(option, click.Option)}
+    checked = set()
+    for name, option in options.items():
+        stated = re.search(r"\[default: (.*)\]$", option.help or "")
+        if name in ("lr", "weight_decay"):
+            attribute = "learning_rate" if name == "lr" else "decay"
+            expected = f"{getattr(sgd, attribute)} for sgd, {getattr(adamw, attribute)} for adamw"
+        elif name == "amp":
+            expected = "amp" if sgd.amp else "no-amp"
+        elif hasattr(sgd, name) and name not in ("data", "model", "augment", "task"):
+            expected = str(getattr(sgd, name))
+        else:
+            continue
+        assert stated is not None, name
+        assert stated[1] == expected, name
+        checked.add(name)
+        if name in CHOICES:
+            assert isinstance(option.type, click.Choice)
+            assert tuple(option.type.choices) == CHOICES[name]
+    assert {"epochs", "lr", "weight_decay", "clip", "distill", "validation", "seed"} <= checked
+
+
+def test_every_command_is_in_the_documents() -> None:
+    text = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    missing = [name for name in cli.commands if f"ndtool {name}" not in text and f"make {name}" not in text]
+    assert missing == []
