@@ -146,3 +146,25 @@ def test_export_is_silent_leaves_no_files_and_needs_no_tensorflow(tmp_path: Path
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
     assert not list(here.iterdir())
     assert sorted(path.name for path in out.iterdir()) == ["m.onnx", "m.tflite", "m8.tflite"]
+
+
+class Pooled(nn.Module):
+    """Layers that share constants, and a pool whose input is one pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU()) for _ in range(2))
+        self.small, self.last = nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.small(x)
+        return self.last(self.second(self.first(x * scale))).flatten(1)
+
+
+def test_layers_that_share_constants_keep_their_own_names_and_a_pool_of_one_pixel_is_none(tmp_path: Path) -> None:
+    export_tflite(Pooled().eval(), torch.randn(1, 3, 4, 4), tmp_path / "model.tflite")
+    model = read_model(tmp_path / "model.tflite")
+    names = [name_of(model.subgraphs[0].tensors[op.outputs[0]]) for op in model.subgraphs[0].operators]
+    assert [name for name in names if "/conv" in name] == ["first.0/conv_2d", "second.0/conv_2d"]
+    assert not {"SUM"} & set(kinds_of(tmp_path / "model.tflite"))
+    assert kinds_of(tmp_path / "model.tflite").count("MEAN") == 1

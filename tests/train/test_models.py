@@ -209,6 +209,12 @@ class Evil:
     def __reduce__(self):
         return print, ("executed",)
 
+    def test_has_its_own_number_of_classes_where_none_is_known(self, tmp_path):
+        (tmp_path / "own.py").write_text("from torch import nn\ndef net(classes=7): return nn.Linear(4, classes)\n")
+        assert build(ModelSpec(name=f"{tmp_path / 'own.py'}:net", input_shape=(4,), classes=None)).out_features == 7
+        with pytest.raises(NdtoolError, match="give --classes"):
+            build(ModelSpec(name="mlp", input_shape=(4,), classes=None))
+
 
 class TestWeights:
     def make(self, outputs=4) -> nn.Module:

@@ -1,7 +1,7 @@
 import pytest
 
 from ndtool.errors import NdtoolError
-from ndtool.train.setup import absolute, free_folder, parse_arguments, parse_shape
+from ndtool.train.setup import absolute, free_folder, parse_arguments, parse_shape, prepare
 
 
 def test_shapes_are_read():
@@ -39,3 +39,11 @@ def test_a_run_folder_is_never_taken_twice(tmp_path, monkeypatch):
     first.mkdir(parents=True)
     assert first.name == "Net-cifar10-vanilla"
     assert free_folder("net.py:Net", "/data/cifar10.tar.xz", "vanilla").name == "Net-cifar10-vanilla-2"
+
+
+def test_what_is_trained_records_how_its_pixels_were_scaled():
+    config, data = prepare("resnet8", "digits", epochs=3, lr=None)
+    assert config.normalisation == data.normalisation is not None
+    assert (config.epochs, config.lr) == (3, None)
+    again, _ = prepare("resnet8", "digits", epochs=3)
+    assert again == config
