@@ -162,7 +162,7 @@ class _Export:
         pixels = None if self._data is None else self._data.normalisation
         self._library = compile_tflite(self._room.tflite_int8, name=name or "model", pixels=pixels)
         write_library(self._library, self._room.c)
-        self._stages.append(Stage(name="C", path=self._room.c, bytes=self._library.weight_bytes))
+        self._stages.append(Stage(name="C, constants", path=self._room.c, bytes=self._library.weight_bytes))
         self._tell("C", 1)
 
     def result(self, out: Artifacts) -> ExportResult:
