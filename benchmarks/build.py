@@ -73,7 +73,7 @@ def build_firmware(
     if compiler not in COMPILERS:
         raise NdtoolError(f"no compiler {compiler!r}: choose from {', '.join(COMPILERS)}")
     own = {name: text for name, text in library.files.items() if not firmware_sources.is_kernel(name)}
-    headers = {name: text for name, text in own.items() if name == "ndtool_kernels.h"}
+    headers = {name: text for name, text in own.items() if firmware_sources.is_kernel_header(name)}
     kernels = {name: text for name, text in library.files.items() if firmware_sources.is_kernel(name)}
     support = {path.name: path.read_text(encoding="utf-8") for path in firmware_sources.FOLDER.glob("*.[ch]")}
     harness = {"main.c": firmware_sources.main_c(library), "markers.h": support["markers.h"]}

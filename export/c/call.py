@@ -100,3 +100,10 @@ class Alias:
     op: Op
     input: Tensor
     output: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """Calls that write the same bytes, by different kernels. Without a measurement the first is taken."""
+
+    candidates: tuple[Call, ...]

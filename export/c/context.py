@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ndtool.export.c.call import Alias, Buffer, Call, Constant
+from ndtool.export.c.call import Alias, Buffer, Call, Choice, Constant
 from ndtool.export.c.graph import Op, Tensor
 
 
@@ -28,9 +28,10 @@ class Context:
         return Constant(role=role, values=tensor.data)
 
 
-Lowered = Call | Alias | tuple[Call, ...]
+Lowered = Call | Choice | Alias | tuple[Call, ...]
 Lowering = Callable[[Op, Context], Lowered]
-"""An operator as kernel calls (several, in order, where one cannot do it, e.g. SPLIT), or as no code at all.
+"""An operator as kernel calls (several, in order, where one cannot do it, e.g. SPLIT), as a choice of kernels, or as no
+code at all.
 
 Only operators that pass every one of their rules are lowered, so a lowering need not check anything. A Buffer whose
 tensor is among `op.outputs` is written, every other Buffer is read.

@@ -14,7 +14,7 @@ HEADER = "ndtool_kernels.h"
 
 
 def emit(e: Emission) -> Mapping[str, str]:
-    """Every file of the library by its name; of the kernels only those that are called."""
+    """Every file of the library by its name; of the kernels and their headers only those that are used."""
     files = {
         f"{e.name}.h": emit_header.header(e),
         f"{e.name}.c": emit_code.code(e),
@@ -27,7 +27,8 @@ def emit(e: Emission) -> Mapping[str, str]:
     if e.pixels is not None:
         files[f"{e.name}_pixels.c"] = emit_data.pixels(e)
     for kernel in kernels(e):
-        files[f"{kernel}.c"] = kernel_source(f"{kernel}.c")
+        source = files[f"{kernel}.c"] = kernel_source(f"{kernel}.c")
+        files |= {header: kernel_source(header) for header in re.findall(r'#include "(nd_\w+\.h)"', source)}
     return dict(sorted(files.items()))
 
 

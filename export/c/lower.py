@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ndtool.export.c.call import Alias, Call
+from ndtool.export.c.call import Alias, Call, Choice
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Graph, Tensor
 from ndtool.export.c.operators import OPERATORS
@@ -29,6 +29,8 @@ def lower(graph: Graph, context: Context) -> Program:
     storage: dict[Tensor, Tensor] = {}
     for op in graph.ops:
         lowered = OPERATORS[op.kind].lower(op, context)
+        if isinstance(lowered, Choice):
+            lowered = lowered.candidates[0]
         if isinstance(lowered, Alias):
             storage[lowered.output] = storage.get(lowered.input, lowered.input)
         else:

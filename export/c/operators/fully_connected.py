@@ -62,18 +62,10 @@ def _scales(op: Op) -> np.ndarray:
     return np.array([source.scale[0] * scale / target.scale[0] for scale in weights.scale], dtype=np.float64)
 
 
-def _sum_ranges(op: Op) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest sum that each output can have."""
-    tensor = sums.filter_of(op)
-    weights = sums.data_of(tensor).astype(np.int64)
-    positive, negative = np.maximum(weights, 0).sum(axis=1), np.minimum(weights, 0).sum(axis=1)
-    bias = sums.folded_bias(op, sums.data_of(tensor))
-    return bias + 127 * negative - 128 * positive, bias + 127 * positive - 128 * negative
-
-
 def _multipliers(op: Op) -> list[Multiplier | None]:
     """Multipliers, of each channel or one for all, that round as double precision does; None where there is none."""
-    low, high = _sum_ranges(op)
+    weights = sums.data_of(sums.filter_of(op))
+    low, high = sums.sum_ranges(sums.folded_bias(op, weights), weights)
     scales = _scales(op)
     if len(scales) == 1:
         low, high = low.min(keepdims=True), high.max(keepdims=True)

@@ -31,6 +31,13 @@ def folded_bias(op: Op, weights: np.ndarray) -> np.ndarray:
     return bias_of(op, len(weights)) - op.inputs[0].zero_point[0] * sums
 
 
+def sum_ranges(bias: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest sum of each channel over all int8 inputs. Both (channels,) int64."""
+    flat = weights.reshape(len(weights), -1).astype(np.int64)
+    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
+    return bias + 127 * negative - 128 * positive, bias + 127 * positive - 128 * negative
+
+
 def weights_are_int8_constants(op: Op) -> str | None:
     """weights must be int8 constants, quantised symmetrically"""
     weights = filter_of(op)

@@ -196,7 +196,7 @@ def _objects() -> Path:
 def _object(file: str, text: str, folder: Path, compiler: tuple[str, ...], flags: tuple[str, ...]) -> Path:
     """Compile one file; kernels, which are the same in every library, once per test run."""
     kernel = file.startswith("nd_")
-    header = (folder / "ndtool_kernels.h").read_text()
+    header = [path.read_text() for path in sorted(folder.glob("nd*.h"))]
     key = hashlib.sha256(repr((file, text, compiler, flags, header)).encode()).hexdigest()[:16]
     target = (_objects() if kernel else folder) / f"{file}.{key}.o"
     if not target.exists():

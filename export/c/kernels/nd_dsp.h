@@ -1,0 +1,102 @@
+/* nd_dsp.h: what kernels use of the DSP extension of Armv7E-M and Armv8-M, each with a stand-in in plain C, so that the
+ * same kernels run on a host. Two int16 lie in one word, the first in the low half. */
+#ifndef ND_DSP_H
+#define ND_DSP_H
+
+#include "ndtool_kernels.h"
+
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+#define ND_DSP 1
+#else
+#define ND_DSP 0
+#endif
+
+/* A word at any address, little-endian; one instruction where unaligned loads are allowed. */
+static inline uint32_t nd_load_word(const void *from)
+{
+    uint32_t word;
+    memcpy(&word, from, 4);
+    return word;
+}
+
+static inline void nd_store_word(void *to, uint32_t word) { memcpy(to, &word, 4); }
+
+static inline int32_t nd_low(uint32_t pair) { return (int16_t)(pair & 0xFFFFu); }
+static inline int32_t nd_high(uint32_t pair) { return (int16_t)(pair >> 16); }
+
+/* Two numbers of 16 bits in one word. */
+static inline uint32_t nd_pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16; }
+
+/* Bytes 0 and 2 as two int16. */
+static inline uint32_t nd_even_bytes(uint32_t bytes)
+{
+#if ND_DSP
+    uint32_t pair;
+    __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(bytes));
+    return pair;
+#else
+    return nd_pair((int8_t)(bytes & 0xFFu), (int8_t)(bytes >> 16 & 0xFFu));
+#endif
+}
+
+/* Bytes 1 and 3 as two int16. */
+static inline uint32_t nd_odd_bytes(uint32_t bytes)
+{
+#if ND_DSP
+    uint32_t pair;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(bytes));
+    return pair;
+#else
+    return nd_pair((int8_t)(bytes >> 8 & 0xFFu), (int8_t)(bytes >> 24));
+#endif
+}
+
+/* sum + low * low + high * high */
+static inline int32_t nd_smlad(uint32_t a, uint32_t b, int32_t sum)
+{
+#if ND_DSP
+    int32_t result;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+#else
+    return sum + nd_low(a) * nd_low(b) + nd_high(a) * nd_high(b);
+#endif
+}
+
+/* base + round(a * b / 2^32), halves up */
+static inline int32_t nd_smmlar(int32_t a, int32_t b, int32_t base)
+{
+#if ND_DSP
+    int32_t result;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(base));
+    return result;
+#else
+    return base + (int32_t)(((int64_t)a * b + (INT64_C(1) << 31)) >> 32);
+#endif
+}
+
+/* x clamped to [-128, 127]. */
+static inline int32_t nd_saturate(int32_t x)
+{
+#if ND_DSP
+    int32_t result;
+    __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
+    return result;
+#else
+    return nd_clamp(x, -128, 127);
+#endif
+}
+
+/* The int8 output of a sum: clamp(zero_point + requantize(x)), where the compiler has shown that |2 x| < 2^31 and
+ * shift, to the right, is at least 1, or 0 for a multiplier of 0; `rounding` is (zero_point << shift) + (1 << shift >> 1).
+ *
+ * It equals nd_requantize: round(x * multiplier / 2^31) is what smmlar makes of 2 x, and halves go away from zero
+ * because 1 is taken off where x is negative, that is where the product is, but for x = -1 and a multiplier of 2^30,
+ * whose product rounds to 0 and stays there. */
+static inline int32_t nd_requantize_fast(int32_t x, int32_t multiplier, int32_t rounding, int32_t shift)
+{
+    const int32_t twice = (int32_t)((uint32_t)x << 1);
+    return nd_saturate((nd_smmlar(twice, multiplier, rounding) + (twice >> 31)) >> shift);
+}
+
+#endif
