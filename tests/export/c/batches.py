@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ndtool.export.c.context import Features
 from ndtool.tests.export.c.harness import O, T, check_kernel, model, random_int8
 
 Draw = Callable[[st.SearchStrategy], int | float]
@@ -34,12 +35,12 @@ def tensors(draw: Draw, shape: Sequence[int], like: T | None = None) -> T:
     return T(shape=shape, scale=draw(scales()), zero_point=draw(zero_points))
 
 
-def check_batch(ops: Sequence[O], seed: int) -> None:
+def check_batch(ops: Sequence[O], seed: int, features: Features | None = None) -> None:
     """Independent operators, together in one model, give the reference's bytes on random inputs."""
     rng = np.random.default_rng(seed)
     content = model(ops)
     inputs = list(dict.fromkeys(t for op in ops for t in op.inputs if t is not None and t.data is None))
-    check_kernel(content, *(random_int8(rng, t.shape) for t in inputs))
+    check_kernel(content, *(random_int8(rng, t.shape) for t in inputs), features=features)
 
 
 def batched(

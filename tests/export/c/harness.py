@@ -17,9 +17,11 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
 from ndtool.export.c import compile_tflite
+from ndtool.export.c.context import Features
 from ndtool.export.c.library import CLibrary
 from ndtool.quantize.runtime import TFLiteModel
 
+DSP = Features(dsp=True, unaligned=True)  # of a Cortex-M4, M7 or M33; on the host stand-ins in C
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes", "-Werror")
 
 # The schema's options of each operator; operators that are not here have none.
@@ -277,9 +279,9 @@ def run_reference(content: bytes | Path, inputs: Sequence[np.ndarray]) -> tuple[
     return TFLiteModel(content, reference=True).run(*inputs)
 
 
-def check_kernel(content: bytes | Path, *inputs: np.ndarray) -> None:
-    """The C library gives the bytes of LiteRT's reference kernels."""
-    library = compile_tflite(content, name="t", golden=0)
+def check_kernel(content: bytes | Path, *inputs: np.ndarray, features: Features | None = None) -> None:
+    """The C library, for a target with these features, gives the bytes of LiteRT's reference kernels."""
+    library = compile_tflite(content, name="t", golden=0, features=features)
     expected = run_reference(content, inputs)
     for mine, theirs in zip(run_c(library, inputs), expected, strict=True):
         assert mine.dtype == theirs.dtype
