@@ -7,42 +7,14 @@
  * With one group, a pair is read before it is written: the output may trail the input in the same memory. */
 #include "ndtool_kernels.h"
 
-/* The window whose first tap is at (y, x), of the group whose first channel is `first`. */
-static void gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t first, const nd_conv_params *p)
-{
-    const int32_t depth = p->input_channels / p->groups;
-    const int32_t width = p->filter_width;
-    const int whole = p->groups == 1 && p->dilation_width == 1 && x >= 0 && x + width <= p->input_width;
-    for (int32_t i = 0; i < p->filter_height; i++, y += p->dilation_height) {
-        if (y < 0 || y >= p->input_height) {
-            memset(patch, p->input_zero_point, (size_t)(width * depth));
-            patch += width * depth;
-            continue;
-        }
-        const int8_t *row = image + y * p->input_width * p->input_channels + first;
-        if (whole) {
-            memcpy(patch, row + x * p->input_channels, (size_t)(width * depth));
-            patch += width * depth;
-        } else {
-            for (int32_t j = 0, column = x; j < width; j++, column += p->dilation_width) {
-                if (column >= 0 && column < p->input_width)
-                    memcpy(patch, row + column * p->input_channels, (size_t)depth);
-                else
-                    memset(patch, p->input_zero_point, (size_t)depth);
-                patch += depth;
-            }
-        }
-    }
-}
-
 /* The window of output pixel `pixel`, counted over the whole batch. */
 static void gather_pixel(int8_t *patch, const int8_t *input, int32_t pixel, int32_t first, const nd_conv_params *p)
 {
     const int32_t x = pixel % p->output_width;
     const int32_t y = pixel / p->output_width % p->output_height;
     const int32_t batch = pixel / p->output_width / p->output_height;
-    gather(patch, input + batch * p->input_height * p->input_width * p->input_channels,
-           y * p->stride_height - p->pad_top, x * p->stride_width - p->pad_left, first, p);
+    nd_gather(patch, input + batch * p->input_height * p->input_width * p->input_channels,
+              y * p->stride_height - p->pad_top, x * p->stride_width - p->pad_left, first, p);
 }
 
 void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv_params *p)

@@ -11,7 +11,16 @@
 #define ND_DSP 0
 #endif
 
-/* A word at any address, little-endian; one instruction where unaligned loads are allowed. */
+/* A word at any address, little-endian: one instruction where unaligned loads are allowed. A freestanding compiler makes
+ * a call of memcpy, even of four bytes. */
+#if defined(__GNUC__)
+typedef struct {
+    uint32_t word;
+} __attribute__((packed, may_alias)) nd_unaligned;
+
+static inline uint32_t nd_load_word(const void *from) { return ((const nd_unaligned *)from)->word; }
+static inline void nd_store_word(void *to, uint32_t word) { ((nd_unaligned *)to)->word = word; }
+#else
 static inline uint32_t nd_load_word(const void *from)
 {
     uint32_t word;
@@ -20,6 +29,7 @@ static inline uint32_t nd_load_word(const void *from)
 }
 
 static inline void nd_store_word(void *to, uint32_t word) { memcpy(to, &word, 4); }
+#endif
 
 static inline int32_t nd_low(uint32_t pair) { return (int16_t)(pair & 0xFFFFu); }
 static inline int32_t nd_high(uint32_t pair) { return (int16_t)(pair >> 16); }
@@ -97,6 +107,12 @@ static inline int32_t nd_requantize_fast(int32_t x, int32_t multiplier, int32_t 
 {
     const int32_t twice = (int32_t)((uint32_t)x << 1);
     return nd_saturate((nd_smmlar(twice, multiplier, rounding) + (twice >> 31)) >> shift);
+}
+
+/* The same with a channel's four words: bias (part of the sum already), multiplier, rounding, shift. */
+static inline int8_t nd_channel_output(int32_t sum, const int32_t *channel)
+{
+    return (int8_t)nd_requantize_fast(sum, channel[1], channel[2], channel[3]);
 }
 
 #endif

@@ -3,36 +3,41 @@
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Buffer, Call, Constant, Overlap, Scratch, Struct
+from ndtool.export.c.call import Buffer, Call, Choice, Constant, Overlap, Scratch, Struct
 from ndtool.export.c.context import Context, Features
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
+from ndtool.export.c.operators.conv_dsp import dsp_convolution
 from ndtool.export.c.operators.windows import Window, window_distance, window_options_are_sane, windows
-from ndtool.export.c.quantisation import activation_range, per_channel_multipliers
+from ndtool.export.c.quantisation import Multiplier, activation_range, per_channel_multipliers
 
 
-def conv_2d(op: Op, context: Context) -> Call:
+def conv_2d(op: Op, context: Context) -> Call | Choice:
     """A convolution, possibly grouped."""
     source, target = _ends(op)
     height, width = _windows(op)
-    kernel = conv_kernel(op, context.features)
+    kernel = conv_kernel(op)
     patch = int(np.prod(sums.filter_of(op).shape[1:]))
     grouped = sums.filter_of(op).shape[3] != source.shape[3]
     buffered = kernel == "nd_conv" and not grouped
     distance = window_distance(source, target, height, width, step=2, buffered=buffered)
     scratch = (Scratch(bytes=2 * patch),) if kernel == "nd_conv" else ()
     params = _params(op, sums.folded_bias(op, sums.data_of(sums.filter_of(op))), depth_multiplier=1)
-    return Call(
+    portable = Call(
         op=op,
         kernel=kernel,
         arguments=(Buffer(tensor=target), Buffer(tensor=source), *scratch, params),
         macs=int(np.prod(target.shape)) * patch,
         overlaps=(Overlap(input=source, distance=distance),),
     )
+    if not context.features.dsp:
+        return portable
+    fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
+    return portable if fast is None else Choice(candidates=(fast, portable))
 
 
-def conv_kernel(op: Op, features: Features) -> str:
-    """The kernel of a convolution on a target."""
+def conv_kernel(op: Op) -> str:
+    """The portable kernel of a convolution."""
     weights, source = sums.filter_of(op), op.inputs[0]
     assert source is not None
     pointwise = weights.shape[1:3] == (1, 1) and weights.shape[3] == source.shape[3]
@@ -71,12 +76,17 @@ def _windows(op: Op) -> tuple[Window, Window]:
     return windows(source, (weights.shape[1], weights.shape[2]), op.options)
 
 
+def _multipliers(op: Op) -> list[Multiplier]:
+    source, target = _ends(op)
+    return per_channel_multipliers(source.scale[0], sums.filter_of(op).scale, target.scale[0])
+
+
 def _params(op: Op, bias: np.ndarray, depth_multiplier: int) -> Struct:
     """What the kernels of both operators are given. `bias`: (channels,), as the kernel takes it."""
     source, target = _ends(op)
     height, width = _windows(op)
     filter_tensor = sums.filter_of(op)
-    multipliers = per_channel_multipliers(source.scale[0], filter_tensor.scale, target.scale[0])
+    multipliers = _multipliers(op)
     low, high = activation_range(op.options["fused_activation_function"], target.scale[0], target.zero_point[0])
     groups = source.shape[3] // filter_tensor.shape[3] if op.kind == "CONV_2D" else 1
     return Struct(

@@ -30,13 +30,11 @@ def channel_words(
     for channel, start in enumerate(bias.tolist()):
         multiplier = multipliers[channel if len(multipliers) > 1 else 0]
         ends = np.array([least[channel], most[channel]])
-        if np.abs(ends).max() >= LIMIT:
-            return None
         right = -multiplier.shift
         rounding = (zero_point << right) + (1 << right >> 1) if right > 0 else 0
         if (value := _only_output(ends, multiplier, zero_point)) is not None:
             rows.append((0, 0, 2 * value + 1, 1))
-        elif right < 1 or abs(rounding) >= LIMIT:
+        elif right < 1 or max(abs(rounding), *np.abs(ends).tolist()) >= LIMIT:
             return None
         else:
             rows.append((start, multiplier.value, rounding, right))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
-from ndtool.tests.export.c.harness import O, T, check_kernel, constant, random_int8, single_op
+from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, random_int8, single_op
 
 
 def weights_like(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -63,7 +63,7 @@ def quantised(
 @st.composite
 def convolutions(draw: Draw) -> O:
     size, filter_size, options = draw(windows())
-    depth, groups = draw(st.integers(1, 6)), draw(st.sampled_from([1, 1, 1, 2, 3]))
+    depth, groups = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 8, 12])), draw(st.sampled_from([1, 1, 1, 2, 3]))
     channels = groups * draw(st.integers(1, 5))
     if draw(st.integers(0, 3)) == 0:  # pointwise, which has a kernel of its own
         filter_size = (1, 1)
@@ -99,6 +99,11 @@ def depthwise(draw: Draw) -> O:
 @batched(convolutions())
 def test_convolutions_are_the_references(ops, seed):
     check_batch(ops, seed)
+
+
+@batched(convolutions())
+def test_dsp_convolutions_are_the_references(ops, seed):
+    check_batch(ops, seed, features=DSP)
 
 
 @batched(depthwise())
@@ -156,3 +161,31 @@ def test_a_convolution_overwrites_its_input_where_it_is_safe():
     content = single_op("CONV_2D", [x, weights, bias], [y], padding="VALID", strideH=1, strideW=1)
     assert compile_tflite(content).arena_bytes == 8 * 8 * 16 + 2 * 4
     check_kernel(content, random_int8(rng, x.shape))
+
+
+def test_most_convolutions_are_done_with_dsp_instructions():
+    """Tiles of four pixels: scratch for four windows of 27 taps, rounded up to 28, and for their bytes."""
+    wide = compile_tflite(conv(), golden=0, features=DSP)
+    assert [layer.kernel for layer in wide.layers] == ["nd_conv_dsp"]
+    assert ("(scratch)", 4 * 2 * 28 + 28) in wide.layers[0].live_tensors
+
+
+@pytest.mark.parametrize("changes", [{"scale": 1.5}, {"filter": (4, 3, 3, 1)}], ids=["a large multiplier", "groups"])
+def test_what_dsp_kernels_cannot_do_is_done_by_portable_ones(changes):
+    shape = {"shape": (1, 5, 5, 2), "filter": (4, 3, 3, 1)} if "filter" in changes else changes
+    library = compile_tflite(conv(**shape), golden=0, features=DSP)
+    assert [layer.kernel for layer in library.layers] == ["nd_conv"]
+
+
+def test_a_channel_that_is_always_the_same_needs_no_multiplier():
+    """Dead channels of trained networks: no weights, an enormous bias, any scale."""
+    values = np.zeros((2, 1, 1, 4), np.int8)
+    values[1] = 3
+    x = T(shape=(1, 3, 3, 4), scale=0.1, zero_point=-3)
+    weights = constant(values, "int8", scale=[1e-9, 0.01])
+    bias = constant([-(2**30) - 5, 7], scale=[np.float32(1e-10), np.float32(1e-3)])
+    y = T(shape=(1, 3, 3, 2), scale=0.05, zero_point=-128)
+    content = single_op("CONV_2D", [x, weights, bias], [y], padding="VALID", strideH=1, strideW=1)
+    library = compile_tflite(content, golden=0, features=DSP)
+    assert library.layers[0].kernel == "nd_conv_dsp"
+    check_kernel(content, random_int8(np.random.default_rng(0), x.shape), features=DSP)
