@@ -160,6 +160,36 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
 
 
+def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What kernels are chosen for, as every command takes it that compiles to C."""
+    for option in (
+        click.option(
+            "--pin",
+            "pins",
+            metavar="LAYER=KERNEL",
+            multiple=True,
+            help="Choose a layer's kernel by hand; LAYER may have * and ?. Several times.",
+        ),
+        click.option(
+            "-O",
+            "--optimize",
+            metavar="OBJECTIVE",
+            default="latency",
+            show_default=True,
+            help="latency, sram, flash, or weights: latency=1,sram=0.5.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _pins(texts: tuple[str, ...]) -> dict[str, str]:
+    pins = dict(text.rpartition("=")[::2] for text in texts)
+    if not all((*pins, *pins.values())):
+        raise click.UsageError("--pin takes LAYER=KERNEL, e.g. --pin '*conv1*=nd_conv'")
+    return pins
+
+
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How a MODEL is built: --set, --input-shape, --classes."""
     for option in (
@@ -328,6 +358,15 @@ def _open(source: str | None, *, input_shape: str | None, mean: str | None, std:
 @click.option("--int8", is_flag=True, help="Quantise to full int8: int8 in, int8 out, weights per channel.")
 @click.option("--c", "c", is_flag=True, help="Compile the int8 model to a C library.")
 @click.option("--c-name", help="Prefix of its C symbols.  [default: of the folder]")
+@click.option(
+    "--target",
+    "target_name",
+    metavar="TARGET",
+    default="cortex-m7",
+    show_default=True,
+    help="Core or board whose kernels the C gets; it compiles everywhere.",
+)
+@choice_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the run, or NAME-export]")
 @source_options
 @json_option
@@ -336,6 +375,9 @@ def export(
     int8: bool,
     c: bool,
     c_name: str | None,
+    target_name: str,
+    optimize: str,
+    pins: tuple[str, ...],
     out: Path | None,
     limit: int | None,
     as_json: bool,
@@ -353,10 +395,13 @@ def export(
     ndtool export model.int8.tflite --c --out c/
     """
     from ndtool import render
+    from ndtool.benchmarks.candidates import compile_options
+    from ndtool.benchmarks.targets import load_target
     from ndtool.console import counted_progress
     from ndtool.export.pipeline import export_model
     from ndtool.train.run import Artifacts
 
+    compiling = compile_options(load_target(target_name), optimize=optimize, pins=_pins(pins))
     opened, data = _open(source, **how)
     folder = opened.run or Artifacts(Path(f"{opened.stem}-export").absolute())
     if out:
@@ -369,6 +414,7 @@ def export(
             int8=int8,
             c=c,
             c_name=c_name or opened.stem,
+            compiling=compiling,
             limit=limit,
             progress=progress,
         )
@@ -458,6 +504,7 @@ def evaluate(
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
 )
+@choice_options
 @data_option()
 @model_options
 @json_option
@@ -471,6 +518,7 @@ def bench(
     classes: int | None,
     arguments: tuple[str, ...],
     profile: bool,
+    pins: tuple[str, ...],
     as_json: bool,
     **how: Any,
 ) -> int:
@@ -482,6 +530,7 @@ def bench(
     \b
     ndtool bench --target cortex-m7
     ndtool bench model.int8.tflite --target stm32h743 --profile
+    ndtool bench model.int8.tflite --target nrf52840 --optimize sram
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
     """
     from ndtool.benchmarks import report
@@ -503,7 +552,7 @@ def bench(
     loaded = _data_of(opened, data) if data is not None else None
     if loaded is not None and opened.model is not None:
         inputs = data_inputs(opened.model, loaded, runs)
-    measurement = run_bench(opened, target, inputs=inputs, **how)
+    measurement = run_bench(opened, target, inputs=inputs, pins=_pins(pins), **how)
     if opened.run is not None:
         report.write_json(measurement, opened.run.bench(target.name))
     if as_json:

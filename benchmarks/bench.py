@@ -1,9 +1,11 @@
 """A subject measured on a target: compiled to C first where it is a model."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.results import Measurement
@@ -24,6 +26,8 @@ def bench(
     emulator: str = "unicorn",
     compiler: str = "zig",
     keep: Path | None = None,
+    optimize: str = "latency",
+    pins: Mapping[str, str] | None = None,
 ) -> Measurement:
     """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
 
@@ -31,6 +35,7 @@ def bench(
         subject: from `open_subject`. target: from `load_target`.
         inputs: of each run; None takes two random ones.
         emulator, compiler, keep: as for `measure`.
+        optimize, pins: what kernels are chosen for, and those chosen by hand, as for `compile_tflite`.
 
     Raises:
         NdtoolError: the model cannot be compiled, a tool is missing, or the firmware fails.
@@ -42,7 +47,8 @@ def bench(
         if subject.elf is None:
             raise NdtoolError(f"{subject.name}: there is nothing to run: give a model or a firmware")
         return run(subject.elf)
-    library = compile_tflite(subject.model, name=subject.c_name, features=target.core.features)
+    options = compile_options(target, optimize=optimize, pins=pins, compiler=compiler)
+    library = compile_tflite(subject.model, name=subject.c_name, **options)
     return replace(run(library, reference=subject.model.read_bytes()), untrained=subject.untrained)
 
 

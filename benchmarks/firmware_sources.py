@@ -11,6 +11,7 @@ from ndtool.export.c.library import CLibrary, Port
 FOLDER = Path(__file__).with_name("firmware")
 STACK_BYTES = 16 * 1024  # reserved; what is used of it is painted and read back
 ARENA = "ndtool_arena"
+KERNEL_BOUNDS = "ndtool_{kernel}_{end}"  # symbols
 
 
 def numbered(name: str, ports: Sequence[Port], index: int) -> str:
@@ -92,8 +93,14 @@ def linker_script(library: CLibrary, memory: Mapping[str, Region]) -> str:
         sram_bytes=sram.emulated_bytes,
         stack_bytes=STACK_BYTES,
         weights=f"*/{weights}.o(.rodata .rodata.*)",
-        kernels=" ".join(f"*/{Path(kernel).stem}.o(.text .text.* .rodata .rodata.*)" for kernel in kernels),
+        kernels=" ".join(_bounded(Path(kernel).stem) for kernel in kernels),
     )
+
+
+def _bounded(kernel: str) -> str:
+    """The code of a kernel between two symbols."""
+    start, end = (KERNEL_BOUNDS.format(kernel=kernel, end=end) for end in ("start", "end"))
+    return f"{start} = .; */{kernel}.o(.text .text.* .rodata .rodata.*) {end} = .;"
 
 
 def is_kernel_header(file: str) -> bool:

@@ -229,6 +229,7 @@ def _account(
         compiler=firmware.compiler if firmware else None,
         flags=firmware.flags if firmware else (),
         timing=timing.about if timing else None,
+        objective=library.objective if library else None,
         versions={name: version(name) for name in ("ndtool", "unicorn", "capstone", "ziglang")},
     )
 
@@ -276,6 +277,8 @@ def _layers(library: CLibrary, parts: Mapping[object, Cost], counted: bool) -> t
             live_bytes=layer.live_bytes,
             is_end=layer.symbol in ends,
             cost=parts.get(index + 1, _none(counted)),
+            alternatives=layer.alternatives,
+            steps=layer.steps,
         )
         for index, layer in enumerate(library.layers)
     )

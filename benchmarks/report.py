@@ -14,7 +14,10 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     fits                    flash and SRAM suffice; null on a bare core
     excess                  bytes by which flash or sram is exceeded
     layers                  list of: symbol, name, kind, kernel, output_shape, macs, weight_bytes, live_bytes,
-                            is_end (converts float inputs or outputs), instructions, cycles
+                            is_end (converts float inputs or outputs), instructions, cycles, alternatives
+                            [kernel, instructions measured] that the kernel was chosen from, steps (of the strip
+                            that the layer is made in, band by band of rows; null: whole)
+    objective               what kernels were chosen for
     glue                    instructions and cycles in no layer
     ends                    instructions and cycles of the layers with is_end
     peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
@@ -112,6 +115,7 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "instruction_range": list(m.instruction_range),
         "inputs": m.inputs,
         "untrained": m.untrained,
+        "objective": m.objective,
         "emulator": m.emulator,
         "emulator_note": m.emulator_note,
         "compiler": m.compiler,
@@ -139,6 +143,7 @@ def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Sectio
     found = [_layers(measurement, profile)] if measurement.layers else []
     if profile and measurement.layers:
         found.append(_kernels(measurement))
+        found += [section for section in [_choices(measurement)] if section.rows]
     if profile and measurement.functions:
         found += [_functions(measurement), _mix(measurement)]
     if measurement.peak:
@@ -168,6 +173,8 @@ def _summary(m: Measurement) -> Section:
         rows.append(("weights", "random", "untrained, calibrated on noise"))
     rows.append(("inputs", f"{len(m.samples)} runs" if len(m.samples) > 1 else "1 run", m.inputs))
     rows.append(("fits", *_fit(m)))
+    if m.objective:
+        rows.append(("kernels", f"for {m.objective}", "by measured costs"))
     rows.append(("emulator", m.emulator, ""))
     if m.compiler:
         shown = [flag for flag in m.flags if flag.startswith(("-mcpu", "-O"))]
@@ -239,7 +246,7 @@ def _layers(m: Measurement, profile: bool) -> Section:
 
     rows = [
         (
-            _layer_label(layer, m.model),
+            _layer_label(layer, m.model) + (f" ({layer.steps} bands)" if layer.steps else ""),
             layer.kernel.removeprefix("nd_") if profile else layer.kind,
             "x".join(map(str, layer.output_shape)),
             _whole(layer.macs),
@@ -288,6 +295,19 @@ def _kernels(m: Measurement) -> Section:
     return Section(title="kernels, each with what it calls", headings=headings, rows=rows)
 
 
+def _choices(m: Measurement) -> Section:
+    """Layers that could have had another kernel, with what was measured of each."""
+    rows = []
+    for layer in m.layers:
+        others = [(name, cost) for name, cost in layer.alternatives if name != layer.kernel]
+        if others:
+            own = dict(layer.alternatives).get(layer.kernel)
+            told = ", ".join(f"{name.removeprefix('nd_')} {_whole(cost)}" for name, cost in others)
+            rows.append((_layer_label(layer, m.model), layer.kernel.removeprefix("nd_"), _whole(own), told))
+    title = f"kernels chosen for {m.objective} (instructions measured of each; --pin LAYER=KERNEL decides otherwise)"
+    return Section(title=title, headings=("layer", "chosen", "instructions", "others"), rows=tuple(rows), left=2)
+
+
 def _functions(m: Measurement) -> Section:
     shown = m.functions[:FUNCTIONS_SHOWN]
     rows = [(f.name, *_cost_cells(f.cost, m.cost)) for f in shown]
@@ -317,6 +337,8 @@ def _layer(layer: LayerResult) -> dict[str, Any]:
         "live_bytes": layer.live_bytes,
         "is_end": layer.is_end,
         **_cost(layer.cost),
+        "alternatives": [list(pair) for pair in layer.alternatives],
+        "steps": layer.steps,
     }
 
 

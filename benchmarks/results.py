@@ -36,7 +36,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerResult:
-    """One call of the library. `is_end`: it converts float inputs or outputs."""
+    """One call of the library. `is_end`: it converts float inputs or outputs; the rest as in export.c.library.Layer."""
 
     symbol: str
     name: str
@@ -48,6 +48,8 @@ class LayerResult:
     live_bytes: int
     is_end: bool
     cost: Cost
+    alternatives: tuple[tuple[str, float | None], ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class Measurement:
     timing: About | None
     versions: Mapping[str, str]
     untrained: bool = False  # random weights
+    objective: str | None = None  # what kernels were chosen for; None: a firmware that ndtool has not built
 
     @property
     def latency_ms(self) -> float | None:

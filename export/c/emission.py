@@ -1,11 +1,11 @@
 """What the printers of C are given: a finished plan and the names in it. They add nothing but text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ndtool.export.c.call import Call, Constant, Struct
+from ndtool.export.c.call import Call, Constant, Slot, constants_of
 from ndtool.export.c.identifiers import unique
 from ndtool.export.c.library import Port
 from ndtool.export.c.plan import Plan
@@ -25,9 +25,10 @@ class Emission:
 
     name: str  # a C identifier
     origin: str  # "ndtool 0.1.0 from kws.tflite (sha256 1f3a9c02...)"
+    objective: str  # what kernels were chosen for
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    calls: tuple[Call, ...]
+    slots: tuple[Slot, ...]
     plan: Plan
     constants: "Constants"
     golden: tuple[Golden, ...]
@@ -42,6 +43,18 @@ class Emission:
     def arena_words(self) -> int:
         """The arena in words of 4 bytes; at least one, as C has no empty arrays."""
         return max(1, self.plan.arena_bytes // 4)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every kernel call: a layer each."""
+        return tuple(call for slot in self.slots for call in slot.calls)
+
+    def placed(self) -> Iterator[tuple[int, int, Slot]]:
+        """The first layer, the time and the call or strip of everything that is executed, in order."""
+        index = 0
+        for time, slot in enumerate(self.slots):
+            yield index, time, slot
+            index += len(slot.calls)
 
     def layer(self, index: int) -> str:
         """The C function of a call."""
@@ -65,11 +78,12 @@ def layer_name(library: str, index: int, count: int) -> str:
 class Constants:
     """The arrays of the weights file: equal contents are stored once, named after their first use."""
 
-    def __init__(self, calls: Sequence[Call], layer_names: Sequence[str]):
+    def __init__(self, library: str, calls: Sequence[Call]):
         self._names: dict[tuple[str, bytes], str] = {}
         self.arrays: dict[str, np.ndarray] = {}
         wanted: dict[tuple[str, bytes], tuple[str, np.ndarray]] = {}
-        for call, layer in zip(calls, layer_names, strict=True):
+        for index, call in enumerate(calls):
+            layer = layer_name(library, index, len(calls))
             for constant in constants_of(call):
                 wanted.setdefault(_key(constant), (f"{layer}_{constant.role}", constant.values))
         names = unique([name for name, _ in wanted.values()])
@@ -85,15 +99,6 @@ class Constants:
     def bytes(self) -> int:
         """The size of all arrays."""
         return sum(values.nbytes for values in self.arrays.values())
-
-
-def constants_of(call: Call) -> list[Constant]:
-    """The constants of a call, those within structs included."""
-    found: list[Constant] = []
-    for argument in call.arguments:
-        values: Mapping[str, object] = argument.fields if isinstance(argument, Struct) else {"": argument}
-        found += [value for value in values.values() if isinstance(value, Constant)]
-    return found
 
 
 def _key(constant: Constant) -> tuple[str, bytes]:

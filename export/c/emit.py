@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 
 from ndtool.export.c import emit_code, emit_data, emit_header
+from ndtool.export.c.call import Strip
 from ndtool.export.c.emission import Emission
+from ndtool.export.c.kernel_files import kernel_source, with_callees
 
 HEADER = "ndtool_kernels.h"
 
@@ -35,31 +33,10 @@ def emit(e: Emission) -> Mapping[str, str]:
 def kernels(e: Emission) -> set[str]:
     """The kernels that a library calls, and those that they call."""
     used = {call.kernel for call in e.calls}
+    if any(isinstance(slot, Strip) for slot in e.slots):
+        used.add("nd_move")
     if any(port.is_float for port in e.inputs):
         used.add("nd_quantize")
     if any(port.is_float for port in e.outputs):
         used.add("nd_dequantize")
-    waiting = list(used)
-    while waiting:
-        for other in _callees(waiting.pop()) - used:
-            used.add(other)
-            waiting.append(other)
-    return used
-
-
-@cache
-def _callees(kernel: str) -> frozenset[str]:
-    """The other kernels that a kernel calls."""
-    kernels_there = {Path(file.name).stem for file in _folder().iterdir() if file.name.endswith(".c")}
-    called = re.findall(r"\b(nd_\w+)\(", kernel_source(f"{kernel}.c"))
-    return frozenset(called) & kernels_there - {kernel}
-
-
-def _folder() -> Traversable:
-    return resources.files("ndtool.export.c") / "kernels"
-
-
-@cache
-def kernel_source(file: str) -> str:
-    """A file of kernels/."""
-    return (_folder() / file).read_text(encoding="utf-8")
+    return set(with_callees(used))

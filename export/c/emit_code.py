@@ -1,8 +1,24 @@
 """NAME.c: one function a call, and the run function that calls them in order."""
 
-from ndtool.export.c.call import Argument, Buffer, Call, Constant, Scratch, Struct, Value
+import re
+import textwrap
+
+from ndtool.export.c.call import (
+    Argument,
+    Band,
+    Buffer,
+    Call,
+    Constant,
+    Part,
+    Scratch,
+    Slot,
+    Strip,
+    Struct,
+    Value,
+)
 from ndtool.export.c.ctext import dims, float_literal
 from ndtool.export.c.emission import Emission
+from ndtool.export.c.graph import Tensor
 from ndtool.export.c.identifiers import c_comment
 
 
@@ -13,7 +29,7 @@ def code(e: Emission) -> str:
             f"/* {e.name}.c: made by {e.origin}. Do not edit. */\n"
             f'#include "{e.name}.h"\n#include "{e.name}_weights.h"\n#include "ndtool_kernels.h"\n',
             _prototypes(e),
-            *(_layer(e, index, call) for index, call in enumerate(e.calls)),
+            *_layers(e),
             _run(e),
             *_ends(e),
         ]
@@ -23,20 +39,61 @@ def code(e: Emission) -> str:
 def _prototypes(e: Emission) -> str:
     """Layers are functions with external linkage so that profilers see them."""
     lines = ["/* One call each, in this order. External, so that profilers can see them. */"]
-    lines += [f"void {e.layer(index)}(uint8_t *arena);" for index in range(len(e.calls))]
+    for first, _, slot in e.placed():
+        step = ", int32_t step" if isinstance(slot, Strip) else ""
+        lines += [f"void {e.layer(first + index)}(uint8_t *arena{step});" for index in range(len(slot.calls))]
     return "\n".join(lines) + "\n" if e.calls else ""
 
 
+def _layers(e: Emission) -> list[str]:
+    texts = []
+    for first, _, slot in e.placed():
+        if isinstance(slot, Strip):
+            texts += [_banded_layer(e, first + index, slot, index) for index in range(len(slot.calls))]
+        else:
+            texts.append(_layer(e, first, slot))
+    return texts
+
+
 def _layer(e: Emission, index: int, call: Call) -> str:
+    return f"/* {_about(call)} */\nND_NOINLINE void {e.layer(index)}(uint8_t *arena)\n{{\n{_body(e, call)}}}\n"
+
+
+def _about(call: Call) -> str:
     output = call.op.outputs[0]
+    inputs = " ".join(dims(tensor.shape) for tensor in call.reads)
+    return f"{call.op.kind} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)}"
+
+
+def _body(e: Emission, call: Call, after: str = "") -> str:
+    """A call behind its parameters, and what happens `after` it."""
     structs: list[str] = []
     arguments = [_argument(e, argument, structs) for argument in call.arguments]
-    body = "".join(structs) + ("\n" if structs else "") + f"    {_call(call.kernel, arguments)}\n"
-    inputs = " ".join(dims(tensor.shape) for tensor in call.reads)
+    return "".join(structs) + ("\n" if structs else "") + f"    {_call(call.kernel, arguments)}\n{after}"
+
+
+def _banded_layer(e: Emission, index: int, strip: Strip, member: int) -> str:
+    """A layer of a strip: some rows in each step."""
+    texts = []
+    for band in strip.bands[member]:
+        move = ""
+        if band.move:
+            window = f"(int8_t *)(arena + {e.plan.offset(band.move.window)})"
+            move = f"    nd_move({window}, {window} + {band.move.source}, {band.move.bytes});\n"
+        body = textwrap.indent(_body(e, band.call, move), "    ")
+        texts.append(f"    {_condition(band, strip.steps)}{{\n{body}    }}\n")
+    if not any(re.search(r"\bstep\b", text) for text in texts):
+        texts.insert(0, "    (void)step;\n")
     return (
-        f"/* {call.op.kind} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)} */\n"
-        f"ND_NOINLINE void {e.layer(index)}(uint8_t *arena)\n{{\n{body}}}\n"
+        f"/* {_about(strip.calls[member])}, by bands of rows */\n"
+        f"ND_NOINLINE void {e.layer(index)}(uint8_t *arena, int32_t step)\n{{\n{''.join(texts)}}}\n"
     )
+
+
+def _condition(band: Band, steps: int) -> str:
+    tests = [f"step >= {band.first}"] if band.first else []
+    tests += [f"step < {band.end}"] if band.end < steps else []
+    return f"if ({' && '.join(tests)}) " if tests else ""
 
 
 def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:
@@ -47,6 +104,8 @@ def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:
         place = f"(arena + {e.plan.offset(argument)})" if argument.bytes else "arena"
         cast = f"({argument.ctype} *)"
         return cast + ("" if argument.ctype.endswith("int8_t") else "(void *)") + place
+    if isinstance(argument, Part):
+        return _part(e, argument)
     if isinstance(argument, Constant):
         return e.constants.name(argument)
     if isinstance(argument, Struct):
@@ -54,6 +113,17 @@ def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:
         structs.append(_struct(e, argument, name))
         return f"&{name}"
     return str(argument)
+
+
+def _part(e: Emission, part: Part) -> str:
+    offset = e.plan.offset(part.owner) + part.offset if not _is_empty(part.owner) else 0
+    moving = f" + {part.step} * step" if part.step else ""
+    cast = f"({part.ctype} *)" + ("" if part.ctype.endswith("int8_t") else "(void *)")
+    return f"{cast}(arena + {offset}{moving})"
+
+
+def _is_empty(owner: Tensor | Scratch) -> bool:
+    return isinstance(owner, Scratch) and not owner.bytes
 
 
 def _struct(e: Emission, struct: Struct, name: str) -> str:
@@ -78,9 +148,16 @@ def _call(function: str, arguments: list[str]) -> str:
 
 
 def _run(e: Emission) -> str:
-    calls = "".join(f"    {e.layer(index)}(bytes);\n" for index in range(len(e.calls)))
+    calls = "".join(_executed(e, first, slot) for first, _, slot in e.placed())
     body = f"    uint8_t *bytes = (uint8_t *)arena;\n\n{calls}" if calls else "    (void)arena;\n"
     return f"void {e.name}_run({e.parameter()})\n{{\n{body}}}\n"
+
+
+def _executed(e: Emission, first: int, slot: Slot) -> str:
+    if not isinstance(slot, Strip):
+        return f"    {e.layer(first)}(bytes);\n"
+    layers = "".join(f"        {e.layer(first + index)}(bytes, step);\n" for index in range(len(slot.calls)))
+    return f"    for (int32_t step = 0; step < {slot.steps}; step++) {{\n{layers}    }}\n"
 
 
 def _ends(e: Emission) -> list[str]:

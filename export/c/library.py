@@ -34,6 +34,8 @@ class Layer:
     weight_bytes: int
     live_bytes: int  # tensors and scratch alive during the call
     live_tensors: tuple[tuple[str, int], ...]  # (name, bytes), largest first, scratch as "(scratch)"
+    alternatives: tuple[tuple[str, float | None], ...] = ()  # kernels it was chosen from, with their measured costs
+    steps: int | None = None  # of the strip that it is made in, band by band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class CLibrary:
     arena_bytes: int
     lower_bound_bytes: int  # the largest sum of live tensors over all calls
     weight_bytes: int  # every constant, stored once
+    objective: str  # what kernels were chosen for: see objective.py
 
     @property
     def macs(self) -> int:

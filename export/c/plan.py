@@ -1,7 +1,8 @@
 """Where every tensor lies in the arena, decided ahead of time.
 
-Time counts calls: call t of n happens at t, inputs are there at -1, outputs are read at n. Blocks (tensors and scratch)
-whose times meet must not share bytes, except where a kernel allows its output to overlap an input that dies there.
+Time counts what is executed, calls and strips: the one at place t of n happens at t, inputs are there at -1, outputs
+are read at n. Blocks (tensors and scratch) whose times meet must not share bytes, except where
+a kernel allows its output to overlap an input that dies there.
 
 Source: Sekiyama et al. 2018, "Profile-guided memory optimization for deep neural networks" (offset assignment as
 two-dimensional strip packing); Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference"
@@ -63,12 +64,12 @@ class Plan:
         return next(o for block, o in zip(self.problem.blocks, self.offsets, strict=True) if block.owner is owner)
 
     def live(self, time: int) -> list[tuple[Block, int]]:
-        """The blocks needed during a call, with their offsets."""
+        """The blocks needed at a time, with their offsets."""
         pairs = zip(self.problem.blocks, self.offsets, strict=True)
         return [(block, offset) for block, offset in pairs if block.first <= time <= block.last]
 
     def live_bytes(self, time: int) -> int:
-        """Bytes of the arena that are needed during a call; shared ones count once."""
+        """Bytes of the arena that are needed at a time; shared ones count once."""
         total = reach = 0
         for start, end in sorted((offset, offset + block.bytes) for block, offset in self.live(time)):
             total += max(0, end - max(start, reach))
@@ -76,14 +77,15 @@ class Plan:
         return total
 
 
-def plan(program: Program, *, alignment: int = 4) -> Plan:
+def plan(program: Program, *, alignment: int = 4, search_steps: int = SEARCH_STEPS) -> Plan:
     """Place every tensor and scratch of a program; the smallest arena that several heuristics and a short search find.
 
-    `alignment`, of every block and of the arena's start, is a power of two in bytes, at least 4.
+    `alignment`, of every block and of the arena's start, is a power of two in bytes, at least 4. `search_steps` bounds
+    the search; with 0 only the heuristics are tried.
     """
     problem = problem_of(program)
     bound = lower_bound(problem)
-    offsets = _solve(problem, alignment, bound)
+    offsets = _solve(problem, alignment, bound, search_steps)
     return Plan(
         problem=problem,
         offsets=tuple(offsets),
@@ -95,7 +97,7 @@ def plan(program: Program, *, alignment: int = 4) -> Plan:
 
 def problem_of(program: Program) -> Problem:
     """The lifetimes of a program's tensors and scratch."""
-    end = len(program.calls)
+    end = len(program.slots)
     spans: dict[Tensor, list[int]] = {}
 
     def use(tensor: Tensor, time: int) -> None:
@@ -104,27 +106,26 @@ def problem_of(program: Program) -> Problem:
 
     for tensor in program.inputs:
         use(tensor, -1)
-    for time, call in enumerate(program.calls):
-        for tensor in (*call.reads, *call.writes):
+    for time, slot in enumerate(program.slots):
+        for tensor in (*slot.reads, *slot.writes):
             use(tensor, time)
     for tensor in program.outputs:
         use(tensor, end)
 
     blocks = [Block(owner=t, bytes=t.bytes, first=first, last=last) for t, (first, last) in spans.items()]
-    for time, call in enumerate(program.calls):
-        scratches = (argument for argument in call.arguments if isinstance(argument, Scratch))
-        blocks += [Block(owner=s, bytes=s.bytes, first=time, last=time) for s in scratches if s.bytes]
+    for time, slot in enumerate(program.slots):
+        blocks += [Block(owner=s, bytes=s.bytes, first=time, last=time) for s in slot.scratches if s.bytes]
     return Problem(blocks=tuple(blocks), overlaps=tuple(_overlaps(program, blocks)))
 
 
 def _overlaps(program: Program, blocks: Sequence[Block]) -> list[Below]:
-    """The overlaps that calls offer and lifetimes allow: the input dies in the call in which the output is born."""
+    """The overlaps that are offered and that lifetimes allow: the input dies when the output is born."""
     number = {block.owner: index for index, block in enumerate(blocks)}
     found = []
-    for time, call in enumerate(program.calls):
-        for offer in call.overlaps:
+    for time, slot in enumerate(program.slots):
+        for offer in slot.overlaps:
             source = number[program.stored(offer.input)]
-            for tensor in call.writes:
+            for tensor in slot.writes:
                 target = number[program.stored(tensor)]
                 if blocks[source].last == time == blocks[target].first:
                     found.append(Below(output=target, input=source, distance=offer.distance))
@@ -149,7 +150,7 @@ def _height(problem: Problem, offsets: Sequence[int]) -> int:
     return max((offset + block.bytes for block, offset in zip(problem.blocks, offsets, strict=True)), default=0)
 
 
-def _solve(problem: Problem, alignment: int, bound: int) -> list[int]:
+def _solve(problem: Problem, alignment: int, bound: int, search_steps: int) -> list[int]:
     neighbours = _neighbours(problem)
     numbers = range(len(problem.blocks))
     keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
@@ -164,7 +165,7 @@ def _solve(problem: Problem, alignment: int, bound: int) -> list[int]:
         ((order, _place(problem, neighbours, order, alignment)) for order in orders),
         key=lambda solution: _height(problem, solution[1]),
     )
-    return _search(problem, neighbours, best_order, best, alignment, bound)
+    return _search(problem, neighbours, best_order, best, alignment, bound, search_steps)
 
 
 def _breadth(problem: Problem, number: int) -> int:
@@ -216,12 +217,18 @@ def _place(problem: Problem, neighbours: Neighbours, order: Sequence[int], align
 
 
 def _search(
-    problem: Problem, neighbours: Neighbours, order: list[int], best: list[int], alignment: int, bound: int
+    problem: Problem,
+    neighbours: Neighbours,
+    order: list[int],
+    best: list[int],
+    alignment: int,
+    bound: int,
+    steps: int,
 ) -> list[int]:
     """Move single blocks to the front or swap two in the order while that does not make the arena larger."""
     generator = random.Random(0)  # the same arena for the same model
     height = _height(problem, best)
-    for _ in range(SEARCH_STEPS if len(order) > 1 else 0):
+    for _ in range(steps if len(order) > 1 else 0):
         if height <= -(-bound // 4) * 4:
             break
         candidate = list(order)

@@ -193,6 +193,7 @@ void nd_mul(int8_t *output, const int8_t *input1, const int8_t *input2, const nd
 void nd_extremum(int8_t *output, const int8_t *input1, const int8_t *input2, int32_t flip, const nd_broadcast *s);
 void nd_softmax(int8_t *output, const int8_t *input, int32_t rows, int32_t depth, const int32_t *exponentials,
                 int32_t differences);
+void nd_move(int8_t *to, const int8_t *from, int32_t count);
 void nd_copy(int8_t *output, const int8_t *input, const nd_copy_params *p);
 void nd_pad(int8_t *output, const int8_t *input, int32_t value, const nd_pad_params *p);
 void nd_resize_nearest(int8_t *output, const int8_t *input, const nd_resize_params *p);

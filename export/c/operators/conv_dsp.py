@@ -52,6 +52,7 @@ def dsp_convolution(
         arguments=(Buffer(tensor=target), Buffer(tensor=source), columns, params),
         macs=int(np.prod(target.shape)) * weights[0].size,
         overlaps=(Overlap(input=source, distance=distance),),
+        rows=windows[0].rows,
     )
 
 

@@ -29,6 +29,7 @@ def conv_2d(op: Op, context: Context) -> Call | Choice:
         arguments=(Buffer(tensor=target), Buffer(tensor=source), *scratch, params),
         macs=int(np.prod(target.shape)) * patch,
         overlaps=(Overlap(input=source, distance=distance),),
+        rows=height.rows,
     )
     if not context.features.dsp:
         return portable
@@ -57,6 +58,7 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call:
         arguments=(Buffer(tensor=target), Buffer(tensor=source), _params(op, bias, depth_multiplier=multiplier)),
         macs=int(np.prod(target.shape)) * height.filter * width.filter,
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
+        rows=height.rows,
     )
 
 

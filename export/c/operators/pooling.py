@@ -39,6 +39,7 @@ def pool(op: Op, context: Context) -> Call:
         kernel=KERNELS[op.kind],
         arguments=(Buffer(tensor=target), Buffer(tensor=source), params),
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
+        rows=height.rows,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ndtool.export.c.call import Rows
 from ndtool.export.c.graph import Op, Tensor
 
 
@@ -34,6 +35,11 @@ class Window:
     def before(self) -> int:
         """Elements outside the image before its first. Source: TFLite's ComputePadding; an odd one goes behind."""
         return max((self.output - 1) * self.stride + self.reach - self.input, 0) // 2 if self.same else 0
+
+    @property
+    def rows(self) -> Rows:
+        """The same as rows of an image, where the axis is its height."""
+        return Rows(input=self.input, output=self.output, reach=self.reach, stride=self.stride, before=self.before)
 
 
 def windows(source: Tensor, filter_size: tuple[int, int], options: Mapping[str, Any]) -> tuple[Window, Window]:

@@ -47,7 +47,7 @@ def programs(draw: Draw) -> Program:
             calls.append(call(op, scratch=draw(st.sampled_from([0, 0, 300])), overlaps=overlaps))
         tensors.append(output)
     outputs = tuple(dict.fromkeys([tensors[-1], draw(st.sampled_from(tensors))]))
-    return Program(inputs=(tensors[0],), outputs=outputs, calls=tuple(calls), storage=storage)
+    return Program(inputs=(tensors[0],), outputs=outputs, slots=tuple(calls), storage=storage)
 
 
 def collisions(arena: Plan) -> list[tuple[int, int]]:
@@ -82,7 +82,7 @@ def test_the_arena_holds_every_block_and_is_not_below_its_bound(program):
     ends = [offset + block.bytes for block, offset in zip(arena.problem.blocks, arena.offsets, strict=True)]
     assert max(ends) <= arena.arena_bytes < max(ends) + 4
     assert arena.arena_bytes >= arena.lower_bound_bytes
-    assert all(arena.live_bytes(time) <= arena.arena_bytes for time in range(-1, len(program.calls) + 1))
+    assert all(arena.live_bytes(time) <= arena.arena_bytes for time in range(-1, len(program.slots) + 1))
 
 
 @given(programs())
@@ -99,7 +99,7 @@ def chain(sizes: list[int], distance: int) -> Program:
     for index, (source, target) in enumerate(pairwise(tensors)):
         op = Op(index=index, kind="RELU", inputs=(source,), outputs=(target,))
         calls.append(call(op, overlaps=(Overlap(input=source, distance=distance),)))
-    return Program(inputs=tensors[:1], outputs=tensors[-1:], calls=tuple(calls), storage={})
+    return Program(inputs=tensors[:1], outputs=tensors[-1:], slots=tuple(calls), storage={})
 
 
 def test_a_chain_in_place_needs_its_largest_tensor():
@@ -115,7 +115,7 @@ def test_an_input_that_is_read_again_is_not_overwritten():
     first = Op(index=0, kind="RELU", inputs=(a,), outputs=(b,))
     second = Op(index=1, kind="ADD", inputs=(a, b), outputs=(c,))
     calls = (call(first, overlaps=(Overlap(input=a, distance=0),)), call(second))
-    arena = plan(Program(inputs=(a,), outputs=(c,), calls=calls, storage={}))
+    arena = plan(Program(inputs=(a,), outputs=(c,), slots=calls, storage={}))
     assert arena.offset(a) != arena.offset(b)
     assert arena.arena_bytes == 3 * 64
 
