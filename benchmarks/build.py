@@ -17,6 +17,7 @@ from ndtool.benchmarks.cache import cache_entry
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 from ndtool.export.c.library import CLibrary
+from ndtool.export.c.objective import parse_objective
 from ndtool.files import replacing, write_atomic
 
 COMPILERS = ("zig", "gcc")
@@ -25,7 +26,6 @@ GCC = "arm-none-eabi-gcc"
 # Contraction into fused multiply-adds would change float results against LiteRT's.
 _FLAGS = (
     "-std=c99",
-    "-O3",
     "-g0",
     "-ffunction-sections",
     "-fdata-sections",
@@ -78,11 +78,12 @@ def build_firmware(
     support = {path.name: path.read_text(encoding="utf-8") for path in firmware_sources.FOLDER.glob("*.[ch]")}
     harness = {"main.c": firmware_sources.main_c(library), "markers.h": support["markers.h"]}
 
-    units = _units({**own, **harness}, ())
+    level = parse_objective(library.objective).compiler_flag
+    units = _units({**own, **harness}, (level,))
     for name, text in kernels.items():
-        units += _units({name: text, **headers}, ())
+        units += _units({name: text, **headers}, (level,))
     define = ("-DNDTOOL_SYSTICK",) if systick else ()
-    units += _units(support, (*define, "-fno-builtin"))
+    units += _units(support, ("-O3", *define, "-fno-builtin"))
     script = _stored({"firmware.ld": firmware_sources.linker_script(library, memory)}) / "firmware.ld"
     with replacing(out) as temporary:
         if compiler == "zig":
@@ -92,7 +93,7 @@ def build_firmware(
         temporary.chmod(0o644)
     version = zig_version() if compiler == "zig" else gcc_version()
     machine = (f"-mcpu={core.zig_cpu}",) if compiler == "zig" else core.gcc_flags
-    return Firmware(path=out, compiler=version, flags=(*machine, *_FLAGS[1:]))
+    return Firmware(path=out, compiler=version, flags=(*machine, level, *_FLAGS[1:]))
 
 
 def _units(files: Mapping[str, str], flags: tuple[str, ...]) -> list[_Unit]:

@@ -19,24 +19,24 @@ from ndtool.export.c.choose import Measure, Prices
 from ndtool.export.c.graph import Tensor
 from ndtool.export.c.kernel_files import header_sources, kernel_source, with_callees
 from ndtool.export.c.library import CLibrary
-from ndtool.export.c.objective import parse_objective
+from ndtool.export.c.objective import Objective, parse_objective
 from ndtool.export.c.trial import trial_library
 from ndtool.files import write_atomic
 
 
-def pricing(target: Target, *, compiler: str = "zig") -> Measure:
+def pricing(target: Target, objective: Objective, *, compiler: str = "zig") -> Measure:
     """A measure for compile_tflite: instructions of each call or strip on a target, and the size of its kernels' code.
 
-    What was measured once is read from the cache as long as the call, its kernels, the compiler and the core stay the
-    same.
+    Compiled as the objective wants it. What was measured once is read from the cache as long as the call, its kernels,
+    the compiler, its flags and the core stay the same.
     """
 
     def measure(slots: Sequence[Slot]) -> Prices:
-        keys = [_key(slot, target, compiler) for slot in slots]
+        keys = [_key(slot, target, objective, compiler) for slot in slots]
         entries = {key: cache_entry("prices", key) / "price.json" for key in keys}
         missing = {key: slot for key, slot in zip(keys, slots, strict=True) if not entries[key].is_file()}
         if missing:
-            _measure(list(missing.items()), target, compiler)
+            _measure(list(missing.items()), target, objective, compiler)
         prices = [json.loads(entries[key].read_text(encoding="utf-8")) for key in keys]
         return Prices(
             costs=tuple(float(price["instructions"]) for price in prices),
@@ -50,19 +50,19 @@ def compile_options(
     target: Target, *, optimize: str = "latency", pins: Mapping[str, str] | None = None, compiler: str = "zig"
 ) -> dict[str, Any]:
     """What compile_tflite is told, by keyword, so that the kernels are the best for a target."""
-    parse_objective(optimize)  # wrong ones are noticed before anything is done
+    objective = parse_objective(optimize)  # a wrong one is noticed before anything is done
     return {
         "features": target.core.features,
         "optimize": optimize,
         "pins": pins,
-        "measure": pricing(target, compiler=compiler),
+        "measure": pricing(target, objective, compiler=compiler),
     }
 
 
-def _measure(missing: Sequence[tuple[str, Slot]], target: Target, compiler: str) -> None:
+def _measure(missing: Sequence[tuple[str, Slot]], target: Target, objective: Objective, compiler: str) -> None:
     """Execute calls and strips once, all in one firmware, and write what each cost into the cache."""
     slots = [slot for _, slot in missing]
-    library = trial_library(slots)
+    library = trial_library(slots, objective.name)
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         found = run(library, target, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room))
         code = kernel_sizes(FirmwareElf(Path(room) / "firmware.elf"), library)
@@ -88,10 +88,10 @@ def _kernels(slot: Slot) -> set[str]:
     return {call.kernel for call in slot.calls} | ({"nd_move"} if isinstance(slot, Strip) else set())
 
 
-def _key(slot: Slot, target: Target, compiler: str) -> str:
+def _key(slot: Slot, target: Target, objective: Objective, compiler: str) -> str:
     """A digest of all that a price depends on."""
     version = gcc_version() if compiler == "gcc" else zig_version()
-    texts = [target.core.name, target.core.zig_cpu, GCC if compiler == "gcc" else "zig", version]
+    texts = [objective.compiler_flag, target.core.name, target.core.zig_cpu, GCC if compiler == "gcc" else "zig", version]
     texts += [kernel_source(f"{kernel}.c") for kernel in sorted(with_callees(_kernels(slot)))]
     texts += header_sources()
     return hashlib.sha256("\0".join([*texts, *_signature(slot)]).encode()).hexdigest()[:24]

@@ -54,7 +54,7 @@ def choose(
         NdtoolError: a pin fits nothing, or the objective needs a measurement.
     """
     candidates = _pinned(draft.candidates, pins or {})
-    if measure is None and objective.weight("flash") > max(objective.weight("latency"), objective.weight("sram")):
+    if measure is None and objective.is_flash:
         raise NdtoolError(f"the objective {objective.name} needs measured sizes of kernels: name a target")
     market = _Market(candidates, measure)
     calls = _cheapest(candidates, objective, market)

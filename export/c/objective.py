@@ -41,6 +41,16 @@ class Objective:
         amounts = {name: getattr(values, name) for name in QUANTITIES}
         return sum(weight * log(max(amounts[name], 1.0)) for name, weight in self.weights.items())
 
+    @property
+    def is_flash(self) -> bool:
+        """Whether flash counts most: then kernels are compiled for size."""
+        return self.weight("flash") > max(self.weight("latency"), self.weight("sram"))
+
+    @property
+    def compiler_flag(self) -> str:
+        """The level of optimisation that goes with it, for gcc and clang."""
+        return "-Os" if self.is_flash else "-O3"
+
     def weight(self, quantity: str) -> float:
         """How much a quantity counts."""
         return self.weights.get(quantity, 0.0)

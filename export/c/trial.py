@@ -16,7 +16,7 @@ from ndtool.export.c.lower import Program
 from ndtool.export.c.plan import plan
 
 
-def trial_library(slots: Sequence[Slot]) -> CLibrary:
+def trial_library(slots: Sequence[Slot], objective: str) -> CLibrary:
     """A library that executes calls and strips on whatever lies in the arena, with zeros for weights.
 
     Its layers are theirs, in order, a strip's calls one each.
@@ -28,7 +28,7 @@ def trial_library(slots: Sequence[Slot]) -> CLibrary:
     emission = Emission(
         name="trial",
         origin="ndtool",
-        objective="latency",
+        objective=objective,
         inputs=ports(program.inputs, program.inputs, (None,), arena),
         outputs=ports(program.outputs, program.outputs, (None,), arena),
         slots=program.slots,
