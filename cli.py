@@ -598,6 +598,7 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 )
 @click.option("--name", metavar="NAME", help="What the baseline calls the model.  [default: of the file or run]")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Append the table to this file.")
+@choice_options
 @data_option()
 @json_option
 def check(
@@ -609,6 +610,8 @@ def check(
     tolerance: str,
     name: str | None,
     markdown: Path | None,
+    optimize: str,
+    pins: tuple[str, ...],
     data: str | None,
     as_json: bool,
 ) -> int:
@@ -634,7 +637,8 @@ def check(
     opened = open_subject(str(_last_run().path) if subject is None else subject)
     for line in opened.notes:
         note(line)
-    verdict = run_check(opened, target, plan, data=_data_of(opened, data), name=name)
+    choice = {"optimize": optimize, "pins": _pins(pins)}
+    verdict = run_check(opened, target, plan, data=_data_of(opened, data), name=name, **choice)
     if markdown is not None:
         with markdown.open("a", encoding="utf-8") as file:
             file.write(report.markdown(verdict))

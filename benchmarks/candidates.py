@@ -91,7 +91,13 @@ def _kernels(slot: Slot) -> set[str]:
 def _key(slot: Slot, target: Target, objective: Objective, compiler: str) -> str:
     """A digest of all that a price depends on."""
     version = gcc_version() if compiler == "gcc" else zig_version()
-    texts = [objective.compiler_flag, target.core.name, target.core.zig_cpu, GCC if compiler == "gcc" else "zig", version]
+    texts = [
+        objective.compiler_flag,
+        target.core.name,
+        target.core.zig_cpu,
+        GCC if compiler == "gcc" else "zig",
+        version,
+    ]
     texts += [kernel_source(f"{kernel}.c") for kernel in sorted(with_callees(_kernels(slot)))]
     texts += header_sources()
     return hashlib.sha256("\0".join([*texts, *_signature(slot)]).encode()).hexdigest()[:24]

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ndtool.benchmarks.bench import bench
 from ndtool.benchmarks.regression import (
@@ -79,14 +80,14 @@ def _with_target(plan: Plan, target: Target) -> Plan:
 
 
 def check(
-    subject: Subject, target: Target, plan: Plan, *, data: Data | None = None, name: str | None = None
+    subject: Subject, target: Target, plan: Plan, *, data: Data | None = None, name: str | None = None, **how: Any
 ) -> Verdict:
     """Measure and evaluate a model and judge it; where the target is a board, its memory is a budget.
 
     Args:
         subject: from `open_subject`; a model, not a firmware. target: where it is measured.
         plan: baseline, budgets, tolerances. data: on whose test part the int8 model is evaluated; None leaves it out.
-        name: what the baseline calls the model; None takes the subject's own.
+        name: what the baseline calls the model; None takes the subject's own. how: further arguments of `bench`.
 
     Raises:
         NdtoolError: there is nothing to compare with, a byte of the output is wrong, or what `bench` raises.
@@ -94,7 +95,7 @@ def check(
     entry = f"{name or subject.c_name}@{target.name}"
     _check_plan(_with_target(plan, target), entry)
     _check_subject(subject)
-    return judge(subject, bench(subject, target), plan, entry=entry, data=data)
+    return judge(subject, bench(subject, target, **how), plan, entry=entry, data=data)
 
 
 def judge(subject: Subject, measurement: Measurement, plan: Plan, *, entry: str, data: Data | None) -> Verdict:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ndtool.benchmarks.bench import bench
+from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.check import Plan, judge
 from ndtool.benchmarks.regression import Verdict
 from ndtool.benchmarks.report import write_json
@@ -53,10 +54,12 @@ def run_demo(
     training = fit(config, run, data=data, progress=progress)
     tell("2/4 exporting to ONNX, TFLite, int8 and C")
     source, _ = open_with_data(run)
-    exported = export_model(source, out=run, data=data, int8=True, c=True, c_name=ENTRY)
+    target = load_target(TARGET)
+    compiling = compile_options(target)
+    exported = export_model(source, out=run, data=data, int8=True, c=True, c_name=ENTRY, compiling=compiling)
     tell(f"3/4 running the C on an emulated {TARGET}")
     subject = open_subject(str(run.path))
-    measurement = bench(subject, load_target(TARGET))
+    measurement = bench(subject, target)
     write_json(measurement, run.bench(TARGET))
     tell(f"4/4 checking against {BASELINE.name}")
     verdict = judge(subject, measurement, Plan(baseline=BASELINE), entry=f"{ENTRY}@{TARGET}", data=data)

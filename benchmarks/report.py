@@ -228,6 +228,7 @@ def _peak(peak: Peak) -> Section:
     if rest := peak.live_tensors[ALIVE_SHOWN:]:
         rows.append((f"({len(rest)} more)", _whole(sum(size for _, size in rest))))
     rows.append(("together, shared bytes once", _whole(peak.live_bytes)))
+    rows.append(("no arena can be smaller than", _whole(peak.lower_bound_bytes)))
     title = f"peak of the arena: {peak.symbol}, {peak.kind} {_short(peak.name)}"
     return Section(title=title, headings=("alive there", "bytes"), rows=tuple(rows))
 

@@ -133,6 +133,7 @@ def library(*, float_ends: bool = False, kernels: dict[str, str] | None = None) 
         arena_bytes=2 * SIZE,
         lower_bound_bytes=2 * SIZE,
         weight_bytes=SIZE,
+        objective="latency",
     )
 
 
