@@ -161,6 +161,13 @@ typedef struct {
 
 typedef struct {
     nd_broadcast broadcast;
+    int32_t factor1, factor2, offset;
+    int32_t rounding, shift, away; /* of nd_add_fast only */
+    int32_t activation_min, activation_max;
+} nd_add_fast_params;
+
+typedef struct {
+    nd_broadcast broadcast;
     int32_t input1_zero_point, input2_zero_point;
     int32_t output_zero_point, output_multiplier, output_shift;
     int32_t activation_min, activation_max;
@@ -189,6 +196,8 @@ typedef struct {
 
 void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
 void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
+void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
+void nd_add_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
 void nd_mul(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p);
 void nd_extremum(int8_t *output, const int8_t *input1, const int8_t *input2, int32_t flip, const nd_broadcast *s);
 void nd_softmax(int8_t *output, const int8_t *input, int32_t rows, int32_t depth, const int32_t *exponentials,
