@@ -21,6 +21,7 @@ from ndtool.export.c.library import CLibrary, Layer, Port
 from ndtool.export.c.lower import lower
 from ndtool.export.c.plan import Plan, plan
 from ndtool.export.c.reader import read_graph
+from ndtool.export.c.rewrites import rewrite
 from ndtool.files import replacing
 from ndtool.quantize.runtime import quantise
 
@@ -51,7 +52,7 @@ def compile_tflite(
     graph = read_graph(content, origin)
     ends = peel(graph)
     checks.check(ends.graph)
-    program = lower(ends.graph, Context(features=features or Features()))
+    program = lower(rewrite(ends.graph), Context(features=features or Features()))
     arena = plan(program)
     digest = hashlib.sha256(content).hexdigest()
     names = [layer_name(library, index, len(program.calls)) for index in range(len(program.calls))]

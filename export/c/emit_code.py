@@ -34,9 +34,15 @@ def _layer(e: Emission, index: int, call: Call) -> str:
     body = "".join(structs) + ("\n" if structs else "") + f"    {_call(call.kernel, arguments)}\n"
     inputs = " ".join(dims(tensor.shape) for tensor in call.reads)
     return (
-        f"/* {call.op.kind} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)} */\n"
+        f"/* {_work(call)} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)} */\n"
         f"ND_NOINLINE void {e.layer(index)}(uint8_t *arena)\n{{\n{body}}}\n"
     )
+
+
+def _work(call: Call) -> str:
+    """The operator, and those whose work it has taken over."""
+    taken = call.op.options.get("fused", ())
+    return f"{call.op.kind} with {', '.join(taken)}" if taken else call.op.kind
 
 
 def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:

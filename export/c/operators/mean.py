@@ -55,7 +55,8 @@ def _ends(op: Op) -> tuple[Tensor, Tensor]:
     return op.inputs[0], op.outputs[0]
 
 
-def _axes(op: Op) -> set[int]:
+def summed_axes(op: Op) -> set[int]:
+    """The axes over which the mean is taken."""
     source, _ = _ends(op)
     axes = op.inputs[1]
     assert axes is not None
@@ -66,7 +67,7 @@ def _axes(op: Op) -> set[int]:
 def _runs(op: Op) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Neighbouring axes of one fate as one loop: (size, step in the input) of the kept and of the summed."""
     source, _ = _ends(op)
-    axes = _axes(op)
+    axes = summed_axes(op)
     runs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     step = source.bytes
     relevant = [axis for axis, size in enumerate(source.shape) if size > 1]
@@ -99,7 +100,7 @@ def axes_are_constant(op: Op) -> str | None:
 def output_is_the_kept_part(op: Op) -> str | None:
     """the output must have the size of the axes that are kept"""
     source, target = _ends(op)
-    kept = [size for axis, size in enumerate(source.shape) if axis not in _axes(op)]
+    kept = [size for axis, size in enumerate(source.shape) if axis not in summed_axes(op)]
     return None if target.bytes == int(np.prod(kept)) else f"they are {kept} and {list(target.shape)}"
 
 
