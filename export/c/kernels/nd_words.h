@@ -5,6 +5,11 @@
 
 #include "nd_dsp.h"
 
+/* Whether kernels that can do with bytes too compute by words; define it as 1 to have a host do so. */
+#ifndef ND_WORDS
+#define ND_WORDS ND_DSP
+#endif
+
 /* Byte i of a word. */
 static inline int32_t nd_byte(uint32_t word, int i) { return (int8_t)(word >> (8 * i) & 0xFFu); }
 
@@ -138,7 +143,7 @@ static inline void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int
     if (low <= -128 && high >= 127)
         return;
     ND_NO_UNROLL
-    for (; count >= 4; count -= 4, bytes += 4)
+    for (; ND_WORDS && count >= 4; count -= 4, bytes += 4)
         nd_store_word(bytes, nd_min_bytes(nd_max_bytes(nd_load_word(bytes), lows), highs));
     ND_NO_UNROLL
     for (; count > 0; count--, bytes++)

@@ -10,7 +10,7 @@ from ndtool.export.c.call import Argument, Buffer, Call, Choice, Overlap, Struct
 from ndtool.export.c.context import Context, Lowered
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators.broadcast import MAX_LOOPS, Loops, broadcast_shape, loops
-from ndtool.export.c.operators.fixed_point import requantize
+from ndtool.export.c.operators.fixed_point import fast_rounding, requantize
 from ndtool.export.c.operators.sum_formula import SumFormula, dsp_formula, plain_formula
 from ndtool.export.c.operators.tables import INPUTS, lookup, saturated
 from ndtool.export.c.quantisation import Multiplier, activation_range, quantise_multiplier
@@ -181,19 +181,26 @@ def lower_mul(op: Op, context: Context) -> Lowered:
     if (table := constant_table(op)) is not None:
         return lookup(op, computed_input(op), table)
     first, second = _inputs(op)
+    walk = loops(first.shape, second.shape)
     multiplier = _mul_multiplier(op)
+    fast = fast_rounding(multiplier, op.outputs[0].zero_point[0])
     low, high = _activation_range(op)
     fields: dict[str, Value] = {
-        **loops(first.shape, second.shape).fields("broadcast."),
+        **walk.fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
         "input2_zero_point": second.zero_point[0],
         "output_zero_point": op.outputs[0].zero_point[0],
         "output_multiplier": multiplier.value,
         "output_shift": multiplier.shift,
+        **dict(zip(("rounding", "right_shift"), fast or (0, 0), strict=True)),
         "activation_min": low,
         "activation_max": high,
     }
-    return _binary(op, context, "nd_mul", Struct(ctype="nd_mul_params", fields=fields))
+    params = Struct(ctype="nd_mul_params", fields=fields)
+    portable = _binary(op, context, "nd_mul", params)
+    if not (context.features.dsp and fast and _in_rows(walk)):
+        return portable
+    return Choice(candidates=(_binary(op, context, "nd_mul_dsp", params), portable))
 
 
 # MAXIMUM and MINIMUM

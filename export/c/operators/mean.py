@@ -8,6 +8,7 @@ from ndtool.export.c import rules
 from ndtool.export.c.call import Buffer, Call, Overlap, Struct
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
+from ndtool.export.c.operators.fixed_point import fast_rounding
 from ndtool.export.c.operators.windows import trailing_distance
 from ndtool.export.c.quantisation import Multiplier, quantise_multiplier
 
@@ -20,6 +21,7 @@ def mean(op: Op, context: Context) -> Call:
     kept, summed = _runs(op)
     count = int(np.prod([size for size, _ in summed]))
     multiplier = mean_multiplier(source.scale[0], target.scale[0], count)
+    rounding, right_shift = fast_rounding(multiplier, target.zero_point[0]) or (0, 0)
     padding = [(1, 0)] * RUNS
     kept, summed = (padding + kept)[-RUNS:], (padding + summed)[-RUNS:]
     params = Struct(
@@ -32,6 +34,8 @@ def mean(op: Op, context: Context) -> Call:
             "offset": -source.zero_point[0] * count,
             "multiplier": multiplier.value,
             "shift": multiplier.shift,
+            "rounding": rounding,
+            "right_shift": right_shift,
             "output_zero_point": target.zero_point[0],
         },
     )
