@@ -17,7 +17,6 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
                             is_end (converts float inputs or outputs), instructions, cycles, alternatives
                             [kernel, instructions measured] that the kernel was chosen from, steps (of the strip
                             that the layer is made in, band by band of rows; null: whole)
-    objective               what kernels were chosen for
     glue                    instructions and cycles in no layer
     ends                    instructions and cycles of the layers with is_end
     peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
@@ -27,6 +26,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     runs                    list of: instructions, stack, mismatches (bytes), output_bytes
     instruction_range       fewest and most of any run
     inputs                  where they come from, with their seed
+    objective               what kernels were chosen for; null for a user's own firmware
     untrained               a MODEL by name, on random weights
     emulator, emulator_note, compiler, flags, versions
     timing                  model, description, validated

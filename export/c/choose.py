@@ -59,7 +59,7 @@ def choose(
     market = _Market(candidates, measure)
     calls = _cheapest(candidates, objective, market)
     slots: tuple[Slot, ...] = tuple(calls)
-    if objective.weight("sram") >= objective.weight("latency") / 4:
+    if objective.weight("sram") and slots:
         slots = _Shrinking(draft, objective, market).run(slots)
     program = draft.program(slots)
     alternatives = {

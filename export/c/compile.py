@@ -22,6 +22,7 @@ from ndtool.export.c.library import CLibrary
 from ndtool.export.c.lower import lower
 from ndtool.export.c.objective import parse_objective
 from ndtool.export.c.reader import read_graph
+from ndtool.export.c.rewrites import rewrite
 from ndtool.files import replacing
 from ndtool.quantize.runtime import quantise
 
@@ -58,7 +59,7 @@ def compile_tflite(
     graph = read_graph(content, origin)
     ends = peel(graph)
     checks.check(ends.graph)
-    draft = lower(ends.graph, Context(features=features or Features()))
+    draft = lower(rewrite(ends.graph), Context(features=features or Features()))
     chosen = choose(draft, objective, measure=measure, pins=pins)
     program, arena = chosen.program, chosen.plan
     digest = hashlib.sha256(content).hexdigest()

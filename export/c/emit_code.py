@@ -62,7 +62,7 @@ def _layer(e: Emission, index: int, call: Call) -> str:
 def _about(call: Call) -> str:
     output = call.op.outputs[0]
     inputs = " ".join(dims(tensor.shape) for tensor in call.reads)
-    return f"{call.op.kind} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)}"
+    return f"{_work(call)} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)}"
 
 
 def _body(e: Emission, call: Call, after: str = "") -> str:
@@ -94,6 +94,12 @@ def _condition(band: Band, steps: int) -> str:
     tests = [f"step >= {band.first}"] if band.first else []
     tests += [f"step < {band.end}"] if band.end < steps else []
     return f"if ({' && '.join(tests)}) " if tests else ""
+
+
+def _work(call: Call) -> str:
+    """The operator, and those whose work it has taken over."""
+    taken = call.op.options.get("fused", ())
+    return f"{call.op.kind} with {', '.join(taken)}" if taken else call.op.kind
 
 
 def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:

@@ -47,11 +47,14 @@ def per_channel_multipliers(
     return [quantise_multiplier(float(input_scale) * float(scale) / float(output_scale)) for scale in weight_scales]
 
 
-def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:
+def activation_range(activation: str | tuple[int, int], scale: float, zero_point: int) -> tuple[int, int]:
     """The smallest and largest int8 output under a fused activation: NONE, RELU, RELU6 or RELU_N1_TO_1.
 
-    Computed in float32, halves away from zero, as TFLite's CalculateActivationRangeQuantized does.
+    Computed in float32, halves away from zero, as TFLite's CalculateActivationRangeQuantized does. Where a clamp was
+    taken over from another operator, `activation` is the range itself.
     """
+    if not isinstance(activation, str):
+        return activation
 
     def quantised(real: float) -> int:
         ratio = float(np.float32(real) / np.float32(scale))

@@ -23,7 +23,7 @@ KEYS |= {
     "instruction_range",
     "inputs",
 }
-KEYS |= {"untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
+KEYS |= {"objective", "untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,7 @@ typedef struct {
     int32_t summed[3], summed_step[3];
     int32_t offset; /* - input_zero_point * number of summed elements */
     int32_t multiplier, shift;
+    int32_t rounding, right_shift; /* see nd_requantize_fast; a shift of 0 where it cannot be used */
     int32_t output_zero_point;
 } nd_mean_params;
 
@@ -138,6 +139,8 @@ void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_conn
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
+void nd_sum_four(int32_t *sums, int32_t channels, const int8_t *first, int32_t rows, int32_t row_step, int32_t columns,
+                 int32_t column_step);
 void nd_mean(int8_t *output, const int8_t *input, const nd_mean_params *p);
 
 /* ---- Family B: elementwise, movement, tables, resizing ------------------------------------------------------ */
@@ -161,8 +164,16 @@ typedef struct {
 
 typedef struct {
     nd_broadcast broadcast;
+    int32_t factor1, factor2, offset;
+    int32_t rounding, shift, away; /* of nd_add_fast only */
+    int32_t activation_min, activation_max;
+} nd_add_fast_params;
+
+typedef struct {
+    nd_broadcast broadcast;
     int32_t input1_zero_point, input2_zero_point;
     int32_t output_zero_point, output_multiplier, output_shift;
+    int32_t rounding, right_shift; /* of nd_mul_dsp only: see nd_requantize_fast */
     int32_t activation_min, activation_max;
 } nd_mul_params;
 
@@ -189,7 +200,10 @@ typedef struct {
 
 void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
 void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
+void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
+void nd_add_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
 void nd_mul(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p);
+void nd_mul_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p);
 void nd_extremum(int8_t *output, const int8_t *input1, const int8_t *input2, int32_t flip, const nd_broadcast *s);
 void nd_softmax(int8_t *output, const int8_t *input, int32_t rows, int32_t depth, const int32_t *exponentials,
                 int32_t differences);

@@ -6,12 +6,13 @@ from types import MappingProxyType
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Alias, Argument, Buffer, Call, Overlap, Struct, Value
-from ndtool.export.c.context import Context
+from ndtool.export.c.call import Argument, Buffer, Call, Choice, Overlap, Struct, Value
+from ndtool.export.c.context import Context, Lowered
 from ndtool.export.c.graph import Op, Tensor
-from ndtool.export.c.operators.broadcast import MAX_LOOPS, broadcast_shape, loops
-from ndtool.export.c.operators.fixed_point import requantize
-from ndtool.export.c.operators.tables import INPUTS, lookup
+from ndtool.export.c.operators.broadcast import MAX_LOOPS, Loops, broadcast_shape, loops
+from ndtool.export.c.operators.fixed_point import fast_rounding, requantize
+from ndtool.export.c.operators.sum_formula import SumFormula, dsp_formula, plain_formula
+from ndtool.export.c.operators.tables import INPUTS, lookup, saturated
 from ndtool.export.c.quantisation import Multiplier, activation_range, quantise_multiplier
 
 LEFT_SHIFT = 20  # of the differences that ADD and SUB rescale
@@ -28,11 +29,6 @@ def _activation_range(op: Op) -> tuple[int, int]:
     output = op.outputs[0]
     activation = op.options.get("fused_activation_function", "NONE")
     return activation_range(activation, output.scale[0], output.zero_point[0])
-
-
-def _finished(op: Op, values: np.ndarray) -> np.ndarray:
-    """Rescaled values as the operator writes them."""
-    return np.clip(values + op.outputs[0].zero_point[0], *_activation_range(op)).astype(np.int8)
 
 
 def _binary(op: Op, context: Context, kernel: str, *parameters: Argument) -> Call:
@@ -52,13 +48,22 @@ def _single_constant(op: Op) -> Tensor | None:
     return next((tensor for tensor in _inputs(op) if tensor.data is not None and tensor.data.size == 1), None)
 
 
-def _as_table(op: Op, constant: Tensor, function: Callable[[Op, np.ndarray, np.ndarray], np.ndarray]) -> Call | Alias:
-    first, second = _inputs(op)
+def computed_input(op: Op) -> Tensor:
+    """The input that is no constant, where there is but one."""
+    return next(tensor for tensor in op.inputs if tensor is not None and tensor.data is None)
+
+
+def constant_table(op: Op) -> np.ndarray | None:
+    """An operator with one constant number as a table of its other input, (256,) int8; None if it has no such."""
+    if "table" in op.options:
+        return np.asarray(op.options["table"])
+    constant = _single_constant(op)
+    if constant is None:
+        return None
     assert constant.data is not None
     value = constant.data.astype(np.int64).reshape(1)
-    if constant is second:
-        return lookup(op, first, function(op, INPUTS, value))
-    return lookup(op, second, function(op, value, INPUTS))
+    pair = (INPUTS, value) if constant is _inputs(op)[1] else (value, INPUTS)
+    return FUNCTIONS[op.kind](op, *pair)
 
 
 # ADD and SUB
@@ -80,23 +85,65 @@ def _add_output_scale(op: Op) -> float:
     return twice_max / ((1 << LEFT_SHIFT) * float(np.float32(op.outputs[0].scale[0])))
 
 
-def _sum(op: Op, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _unclamped_sum(op: Op, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     first, second = _inputs(op)
     multiplier1, multiplier2, output = _add_multipliers(op)
     term1 = requantize((a - first.zero_point[0]) << LEFT_SHIFT, multiplier1)
     term2 = requantize((b - second.zero_point[0]) << LEFT_SHIFT, multiplier2)
-    return _finished(op, requantize(term1 + term2 if op.kind == "ADD" else term1 - term2, output))
+    return requantize(term1 + term2 if op.kind == "ADD" else term1 - term2, output) + op.outputs[0].zero_point[0]
 
 
-def lower_add(op: Op, context: Context) -> Call | Alias:
-    """ADD and SUB."""
-    if constant := _single_constant(op):
-        return _as_table(op, constant, _sum)
+def _sum(op: Op, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.clip(_unclamped_sum(op, a, b), *_activation_range(op)).astype(np.int8)
+
+
+def lower_add(op: Op, context: Context) -> Lowered:
+    """ADD and SUB: by a formula found for their scales, where there is one."""
+    if (table := constant_table(op)) is not None:
+        return lookup(op, computed_input(op), table)
+    first, second = _inputs(op)
+    walk = loops(first.shape, second.shape)
+    reference = saturated(_unclamped_sum(op, INPUTS[:, None], INPUTS)).astype(np.int64)
+    slope1, slope2 = (
+        float(np.float32(t.scale[0])) / float(np.float32(op.outputs[0].scale[0])) for t in (first, second)
+    )
+    slope2 = slope2 if op.kind == "ADD" else -slope2
+    candidates = []
+    if context.features.dsp and _in_rows(walk) and (formula := dsp_formula(reference, slope1, slope2)):
+        candidates.append(_add_fast(op, context, "nd_add_dsp", walk, formula))
+    if formula := plain_formula(reference, slope1, slope2, (first.zero_point[0], second.zero_point[0])):
+        candidates.append(_add_fast(op, context, "nd_add_fast", walk, formula))
+    return Choice(candidates=tuple(candidates)) if candidates else _add(op, context, walk)
+
+
+def _in_rows(walk: Loops) -> bool:
+    """Whether the innermost loop moves through both inputs."""
+    return walk.step1[-1] == walk.step2[-1] == 1
+
+
+def _add_fast(op: Op, context: Context, kernel: str, walk: Loops, formula: SumFormula) -> Call:
+    low, high = _activation_range(op)
+    fields: dict[str, Value] = {
+        **walk.fields("broadcast."),
+        "factor1": formula.factor1,
+        "factor2": formula.factor2,
+        "offset": formula.offset,
+        "rounding": formula.rounding,
+        "shift": formula.shift,
+        "away": int(formula.away),
+        "activation_min": low,
+        "activation_max": high,
+    }
+    return _binary(op, context, kernel, Struct(ctype="nd_add_fast_params", fields=fields))
+
+
+def _add(op: Op, context: Context, walk: Loops) -> Call:
+    """As the reference computes it."""
     first, second = _inputs(op)
     multiplier1, multiplier2, output = _add_multipliers(op)
     low, high = _activation_range(op)
     fields: dict[str, Value] = {
-        **loops(first.shape, second.shape).fields("broadcast."),
+        **walk.fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
         "input1_multiplier": multiplier1.value,
         "input1_shift": multiplier1.shift,
@@ -125,27 +172,35 @@ def _mul_multiplier(op: Op) -> Multiplier:
 def _product(op: Op, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     first, second = _inputs(op)
     product = (a - first.zero_point[0]) * (b - second.zero_point[0])
-    return _finished(op, requantize(product, _mul_multiplier(op)))
+    scaled = requantize(product, _mul_multiplier(op)) + op.outputs[0].zero_point[0]
+    return np.clip(scaled, *_activation_range(op)).astype(np.int8)
 
 
-def lower_mul(op: Op, context: Context) -> Call | Alias:
+def lower_mul(op: Op, context: Context) -> Lowered:
     """MUL."""
-    if constant := _single_constant(op):
-        return _as_table(op, constant, _product)
+    if (table := constant_table(op)) is not None:
+        return lookup(op, computed_input(op), table)
     first, second = _inputs(op)
+    walk = loops(first.shape, second.shape)
     multiplier = _mul_multiplier(op)
+    fast = fast_rounding(multiplier, op.outputs[0].zero_point[0])
     low, high = _activation_range(op)
     fields: dict[str, Value] = {
-        **loops(first.shape, second.shape).fields("broadcast."),
+        **walk.fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
         "input2_zero_point": second.zero_point[0],
         "output_zero_point": op.outputs[0].zero_point[0],
         "output_multiplier": multiplier.value,
         "output_shift": multiplier.shift,
+        **dict(zip(("rounding", "right_shift"), fast or (0, 0), strict=True)),
         "activation_min": low,
         "activation_max": high,
     }
-    return _binary(op, context, "nd_mul", Struct(ctype="nd_mul_params", fields=fields))
+    params = Struct(ctype="nd_mul_params", fields=fields)
+    portable = _binary(op, context, "nd_mul", params)
+    if not (context.features.dsp and fast and _in_rows(walk)):
+        return portable
+    return Choice(candidates=(_binary(op, context, "nd_mul_dsp", params), portable))
 
 
 # MAXIMUM and MINIMUM
@@ -157,13 +212,18 @@ def _extremum(op: Op, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return EXTREMA[op.kind](a, b).astype(np.int8)
 
 
-def lower_extremum(op: Op, context: Context) -> Call | Alias:
+def lower_extremum(op: Op, context: Context) -> Lowered:
     """MAXIMUM and MINIMUM, of the raw bytes: the reference does not look at scales."""
-    if constant := _single_constant(op):
-        return _as_table(op, constant, _extremum)
+    if (table := constant_table(op)) is not None:
+        return lookup(op, computed_input(op), table)
     first, second = _inputs(op)
     shape = Struct(ctype="nd_broadcast", fields=loops(first.shape, second.shape).fields())
     return _binary(op, context, "nd_extremum", -1 if op.kind == "MINIMUM" else 0, shape)
+
+
+FUNCTIONS: Mapping[str, Callable[[Op, np.ndarray, np.ndarray], np.ndarray]] = MappingProxyType(
+    {"ADD": _sum, "SUB": _sum, "MUL": _product, "MAXIMUM": _extremum, "MINIMUM": _extremum}
+)
 
 
 # Rules

@@ -9,6 +9,7 @@ import numpy as np
 from ndtool.export.c.quantisation import Multiplier, quantise_multiplier
 
 INT32_MAX = (1 << 31) - 1
+FAST_LIMIT = 1 << 30
 
 
 def int32(x: np.ndarray) -> np.ndarray:
@@ -31,6 +32,13 @@ def requantize(x: np.ndarray, multiplier: Multiplier) -> np.ndarray:
     """x times a multiplier, rounded twice: nd_requantize."""
     shifted = int32(x << max(multiplier.shift, 0))
     return rounding_shift(high_mul(shifted, multiplier.value), max(-multiplier.shift, 0))
+
+
+def fast_rounding(multiplier: Multiplier, zero_point: int) -> tuple[int, int] | None:
+    """The rounding and the right shift of nd_requantize_fast for sums below 2^30; None where it cannot be used."""
+    right = -multiplier.shift
+    rounding = (zero_point << right) + (1 << right >> 1) if right > 0 else FAST_LIMIT
+    return (rounding, right) if abs(rounding) < FAST_LIMIT else None
 
 
 def rescale(x: np.ndarray, real: float) -> np.ndarray:

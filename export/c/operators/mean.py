@@ -8,6 +8,7 @@ from ndtool.export.c import rules
 from ndtool.export.c.call import Buffer, Call, Overlap, Struct
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
+from ndtool.export.c.operators.fixed_point import fast_rounding
 from ndtool.export.c.operators.windows import trailing_distance
 from ndtool.export.c.quantisation import Multiplier, quantise_multiplier
 
@@ -20,6 +21,7 @@ def mean(op: Op, context: Context) -> Call:
     kept, summed = _runs(op)
     count = int(np.prod([size for size, _ in summed]))
     multiplier = mean_multiplier(source.scale[0], target.scale[0], count)
+    rounding, right_shift = fast_rounding(multiplier, target.zero_point[0]) or (0, 0)
     padding = [(1, 0)] * RUNS
     kept, summed = (padding + kept)[-RUNS:], (padding + summed)[-RUNS:]
     params = Struct(
@@ -32,6 +34,8 @@ def mean(op: Op, context: Context) -> Call:
             "offset": -source.zero_point[0] * count,
             "multiplier": multiplier.value,
             "shift": multiplier.shift,
+            "rounding": rounding,
+            "right_shift": right_shift,
             "output_zero_point": target.zero_point[0],
         },
     )
@@ -55,7 +59,8 @@ def _ends(op: Op) -> tuple[Tensor, Tensor]:
     return op.inputs[0], op.outputs[0]
 
 
-def _axes(op: Op) -> set[int]:
+def summed_axes(op: Op) -> set[int]:
+    """The axes over which the mean is taken."""
     source, _ = _ends(op)
     axes = op.inputs[1]
     assert axes is not None
@@ -66,7 +71,7 @@ def _axes(op: Op) -> set[int]:
 def _runs(op: Op) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Neighbouring axes of one fate as one loop: (size, step in the input) of the kept and of the summed."""
     source, _ = _ends(op)
-    axes = _axes(op)
+    axes = summed_axes(op)
     runs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     step = source.bytes
     relevant = [axis for axis, size in enumerate(source.shape) if size > 1]
@@ -99,7 +104,7 @@ def axes_are_constant(op: Op) -> str | None:
 def output_is_the_kept_part(op: Op) -> str | None:
     """the output must have the size of the axes that are kept"""
     source, target = _ends(op)
-    kept = [size for axis, size in enumerate(source.shape) if axis not in _axes(op)]
+    kept = [size for axis, size in enumerate(source.shape) if axis not in summed_axes(op)]
     return None if target.bytes == int(np.prod(kept)) else f"they are {kept} and {list(target.shape)}"
 
 

@@ -29,7 +29,8 @@ def _calls(lowered: Sequence[Call | Alias]) -> Lowered:
 # TRANSPOSE
 
 
-def _permutation(op: Op) -> tuple[int, ...]:
+def permutation(op: Op) -> tuple[int, ...]:
+    """For each axis of a TRANSPOSE's output, the input's axis that it was."""
     assert op.inputs[0] is not None
     rank = len(op.inputs[0].shape)
     return tuple(axis + rank if axis < 0 else axis for axis in values(op.inputs[1]))
@@ -41,7 +42,7 @@ def _transpose_axes(op: Op) -> list[Axis]:
     steps = contiguous_steps(source.shape)
     return [
         Axis(source.shape[axis], steps[axis], step)
-        for axis, step in zip(_permutation(op), contiguous_steps(target.shape), strict=True)
+        for axis, step in zip(permutation(op), contiguous_steps(target.shape), strict=True)
     ]
 
 
@@ -177,7 +178,7 @@ def has_no_gaps(op: Op) -> str | None:
 def permutation_fits(op: Op) -> str | None:
     """the permutation must name every axis of the input once, and the output have the permuted shape"""
     assert op.inputs[0] is not None
-    shape, order = op.inputs[0].shape, _permutation(op)
+    shape, order = op.inputs[0].shape, permutation(op)
     if sorted(order) != list(range(len(shape))):
         return f"it is {order}"
     permuted = tuple(shape[axis] for axis in order)

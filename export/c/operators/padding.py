@@ -11,13 +11,13 @@ from ndtool.export.c.operators.movement import constant_inputs, values
 MAX_AXES = 5
 
 
-def _paddings(op: Op) -> list[tuple[int, int]]:
+def paddings(op: Op) -> list[tuple[int, int]]:
     """Before and after, for each axis."""
     flat = values(op.inputs[1])
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _value(op: Op) -> int:
+def padding_value(op: Op) -> int:
     """PADV2's constant, else the zero point."""
     if len(op.inputs) > 2 and op.inputs[2] is not None:
         return values(op.inputs[2])[0]
@@ -38,7 +38,7 @@ def border(op: Op) -> Border:
     source = op.inputs[0]
     assert source is not None
     groups: list[tuple[int, int, int]] = [(1, 0, 0)]  # size, before, after
-    for size, (before, after) in zip(source.shape, _paddings(op), strict=True):
+    for size, (before, after) in zip(source.shape, paddings(op), strict=True):
         if before == after == 0:
             last, last_before, last_after = groups.pop()
             groups.append((last * size, last_before * size, last_after * size))
@@ -77,7 +77,7 @@ def lower(op: Op, context: Context) -> Call | Alias:
         arguments=(
             Buffer(tensor=output),
             Buffer(tensor=source),
-            _value(op),
+            padding_value(op),
             Struct(ctype="nd_pad_params", fields=fields),
         ),
         overlaps=(Overlap(input=source, distance=output.bytes - source.bytes - sum(plan.after) + run),),
@@ -93,10 +93,10 @@ def paddings_fit(op: Op) -> str | None:
     assert source is not None
     if len(values(op.inputs[1])) != 2 * len(source.shape):
         return f"there are {len(values(op.inputs[1]))} numbers for {len(source.shape)} axes"
-    paddings = _paddings(op)
-    shape = tuple(size + before + after for size, (before, after) in zip(source.shape, paddings, strict=True))
-    fits = shape == output.shape and all(before >= 0 and after >= 0 for before, after in paddings)
-    return None if fits else f"they are {paddings} from {source.shape} to {output.shape}"
+    pairs = paddings(op)
+    shape = tuple(size + before + after for size, (before, after) in zip(source.shape, pairs, strict=True))
+    fits = shape == output.shape and all(before >= 0 and after >= 0 for before, after in pairs)
+    return None if fits else f"they are {pairs} from {source.shape} to {output.shape}"
 
 
 def pads_in_five_loops(op: Op) -> str | None:

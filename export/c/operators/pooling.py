@@ -13,7 +13,7 @@ KERNELS = {"AVERAGE_POOL_2D": "nd_average_pool", "MAX_POOL_2D": "nd_max_pool"}
 def pool(op: Op, context: Context) -> Call:
     """The mean or the largest of each window."""
     source, target = _ends(op)
-    height, width = _windows(op)
+    height, width = pool_windows(op)
     low, high = activation_range(op.options["fused_activation_function"], target.scale[0], target.zero_point[0])
     params = Struct(
         ctype="nd_pool_params",
@@ -48,7 +48,8 @@ def _ends(op: Op) -> tuple[Tensor, Tensor]:
     return op.inputs[0], op.outputs[0]
 
 
-def _windows(op: Op) -> tuple[Window, Window]:
+def pool_windows(op: Op) -> tuple[Window, Window]:
+    """The windows over height and width."""
     source, _ = _ends(op)
     return windows(source, (op.options["filter_height"], op.options["filter_width"]), op.options)
 
@@ -58,7 +59,7 @@ def sizes_belong_together(op: Op) -> str | None:
     source, target = _ends(op)
     if not len(source.shape) == len(target.shape) == 4:
         return f"the ranks are {len(source.shape)} and {len(target.shape)}"
-    height, width = _windows(op)
+    height, width = pool_windows(op)
     expected = (source.shape[0], height.output, width.output, source.shape[3])
     if target.shape != expected or min(expected) < 1:
         return f"they are {list(source.shape)} and {list(target.shape)}"
@@ -67,7 +68,7 @@ def sizes_belong_together(op: Op) -> str | None:
 
 def windows_touch_the_image(op: Op) -> str | None:
     """every window must cover a part of the image"""
-    for window in _windows(op):
+    for window in pool_windows(op):
         last = (window.output - 1) * window.stride - window.before
         if window.before >= window.filter or last >= window.input:
             return f"one of {window.filter} does not, with strides of {window.stride} over {window.input}"

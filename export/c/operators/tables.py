@@ -228,9 +228,14 @@ TABLES: Mapping[str, Callable[[Op], np.ndarray]] = MappingProxyType(
 )
 
 
+def table(op: Op) -> np.ndarray:
+    """The table of any operator of `TABLES`, or the one that it was given with the work of others. (256,) int8."""
+    return np.asarray(op.options["table"]) if "table" in op.options else TABLES[op.kind](op)
+
+
 def lower(op: Op, context: Context) -> Call | Alias:
     """Any operator of `TABLES`."""
-    return lookup(op, _ends(op)[0], TABLES[op.kind](op))
+    return lookup(op, _ends(op)[0], table(op))
 
 
 def has_the_inputs_shape(op: Op) -> str | None:

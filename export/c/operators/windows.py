@@ -19,6 +19,7 @@ class Window:
     stride: int
     dilation: int
     same: bool  # TFLite's SAME padding, else VALID
+    explicit: tuple[int, int] | None = None  # elements outside the image before its first and after its last
 
     @property
     def reach(self) -> int:
@@ -28,12 +29,15 @@ class Window:
     @property
     def output(self) -> int:
         """Positions of the window; 0 or less if it does not fit."""
-        covered = self.input if self.same else self.input - self.reach + 1
+        around = sum(self.explicit) if self.explicit else 0
+        covered = self.input if self.same else self.input + around - self.reach + 1
         return -(-covered // self.stride)
 
     @property
     def before(self) -> int:
         """Elements outside the image before its first. Source: TFLite's ComputePadding; an odd one goes behind."""
+        if self.explicit:
+            return self.explicit[0]
         return max((self.output - 1) * self.stride + self.reach - self.input, 0) // 2 if self.same else 0
 
     @property
@@ -43,14 +47,19 @@ class Window:
 
 
 def windows(source: Tensor, filter_size: tuple[int, int], options: Mapping[str, Any]) -> tuple[Window, Window]:
-    """The windows over height and width of an NHWC tensor."""
+    """The windows over height and width of an NHWC tensor.
+
+    The padding is "SAME", "VALID" or, where a PAD was taken over, ((top, bottom), (left, right)).
+    """
+    padding = options["padding"]
     height, width = (
         Window(
             input=source.shape[axis],
             filter=filter_size[axis - 1],
             stride=options[f"stride_{letter}"],
             dilation=options.get(f"dilation_{letter}_factor", 1),
-            same=options["padding"] == "SAME",
+            same=padding == "SAME",
+            explicit=None if isinstance(padding, str) else padding[axis - 1],
         )
         for axis, letter in ((1, "h"), (2, "w"))
     )
