@@ -328,6 +328,13 @@ def _open(source: str | None, *, input_shape: str | None, mean: str | None, std:
 @click.option("--int8", is_flag=True, help="Quantise to full int8: int8 in, int8 out, weights per channel.")
 @click.option("--c", "c", is_flag=True, help="Compile the int8 model to a C library.")
 @click.option("--c-name", help="Prefix of its C symbols.  [default: of the folder]")
+@click.option(
+    "--package",
+    type=click.Choice(["plain", "cmake", "arduino", "zephyr", "platformio", "esp-idf"]),
+    default="plain",
+    show_default=True,
+    help="How the C library is laid out, with an example that runs its self-test.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the run, or NAME-export]")
 @source_options
 @json_option
@@ -336,6 +343,7 @@ def export(
     int8: bool,
     c: bool,
     c_name: str | None,
+    package: str,
     out: Path | None,
     limit: int | None,
     as_json: bool,
@@ -350,13 +358,15 @@ def export(
     ndtool export --int8 --c
     ndtool export net.py:Net --weights net.pt --data images/ --int8
     ndtool export model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --int8 --c
-    ndtool export model.int8.tflite --c --out c/
+    ndtool export model.int8.tflite --c --package arduino --out kws
     """
     from ndtool import render
     from ndtool.console import counted_progress
     from ndtool.export.pipeline import export_model
     from ndtool.train.run import Artifacts
 
+    if _was_typed("package") and not c:
+        raise click.UsageError("a package is made of the C library: add --c")
     opened, data = _open(source, **how)
     folder = opened.run or Artifacts(Path(f"{opened.stem}-export").absolute())
     if out:
@@ -369,6 +379,7 @@ def export(
             int8=int8,
             c=c,
             c_name=c_name or opened.stem,
+            package=package,
             limit=limit,
             progress=progress,
         )
