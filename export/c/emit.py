@@ -58,8 +58,8 @@ def _callees(kernel: str) -> frozenset[str]:
     return frozenset(called) & frozenset(all_kernels()) - {kernel}
 
 
-# Several libraries in one program. The linker knows a kernel by its name and a digest of all kernels: libraries with the
-# same kernels share one copy of each, for their symbols are weak; those of another ndtool have other names.
+# Several libraries in one program. The linker knows a kernel by its name and a digest of all kernels: libraries with
+# the same kernels share one copy of each, for their symbols are weak; those of another ndtool have other names.
 
 
 @cache

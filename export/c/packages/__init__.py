@@ -1,6 +1,6 @@
 """Packages: the files of a library laid out for a build system, with an example that runs the self-test.
 
-A kind of package is a row of PACKAGES: a folder for the library's own files, and templates, in which @word@ is replaced.
+A kind of package is a row of PACKAGES: a folder for the library's own files, and templates in which words are replaced.
 """
 
 import re
@@ -33,7 +33,10 @@ _FLAGS = '#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC optimize("O3
 PACKAGES: Mapping[str, Package] = MappingProxyType(
     {
         "plain": Package(sources=".", files={}),
-        "cmake": Package(sources="src", files={"CMakeLists.txt": "cmake/CMakeLists.txt", "example/main.c": "example.c"}),
+        "cmake": Package(
+            sources="src",
+            files={"CMakeLists.txt": "cmake/CMakeLists.txt", "example/main.c": "example.c"},
+        ),
         "arduino": Package(
             sources="src",
             files={
