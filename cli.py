@@ -367,6 +367,13 @@ def _open(source: str | None, *, input_shape: str | None, mean: str | None, std:
     help="Core or board whose kernels the C gets; it compiles everywhere.",
 )
 @choice_options
+@click.option(
+    "--package",
+    type=click.Choice(["plain", "cmake", "arduino", "zephyr", "platformio", "esp-idf"]),
+    default="plain",
+    show_default=True,
+    help="How the C library is laid out, with an example that runs its self-test.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: the run, or NAME-export]")
 @source_options
 @json_option
@@ -378,6 +385,7 @@ def export(
     target_name: str,
     optimize: str,
     pins: tuple[str, ...],
+    package: str,
     out: Path | None,
     limit: int | None,
     as_json: bool,
@@ -392,7 +400,7 @@ def export(
     ndtool export --int8 --c
     ndtool export net.py:Net --weights net.pt --data images/ --int8
     ndtool export model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --int8 --c
-    ndtool export model.int8.tflite --c --out c/
+    ndtool export model.int8.tflite --c --package arduino --out kws
     """
     from ndtool import render
     from ndtool.benchmarks.candidates import compile_options
@@ -402,6 +410,8 @@ def export(
     from ndtool.train.run import Artifacts
 
     compiling = compile_options(load_target(target_name), optimize=optimize, pins=_pins(pins))
+    if _was_typed("package") and not c:
+        raise click.UsageError("a package is made of the C library: add --c")
     opened, data = _open(source, **how)
     folder = opened.run or Artifacts(Path(f"{opened.stem}-export").absolute())
     if out:
@@ -415,6 +425,7 @@ def export(
             c=c,
             c_name=c_name or opened.stem,
             compiling=compiling,
+            package=package,
             limit=limit,
             progress=progress,
         )

@@ -1,6 +1,7 @@
 """What is in a firmware: memory contents, functions, and how its bytes divide into flash and SRAM."""
 
 import bisect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ndtool.errors import NdtoolError
 
 _ALLOC, _WRITE, _EXEC = 2, 1, 4  # SHF_…
+_KERNEL = re.compile(r"^(nd_\w+)_[0-9a-f]{8}$")  # as ndtool_names.h has them for the linker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,6 @@ def _symbols(elf: Any) -> list[Symbol]:
             continue
         if kind in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
             address = symbol["st_value"] & ~1 if kind == "STT_FUNC" else symbol["st_value"]
-            found.append(
-                Symbol(name=symbol.name, address=address, bytes=symbol["st_size"], is_function=kind == "STT_FUNC")
-            )
+            name = _KERNEL.sub(r"\1", symbol.name)
+            found.append(Symbol(name=name, address=address, bytes=symbol["st_size"], is_function=kind == "STT_FUNC"))
     return found

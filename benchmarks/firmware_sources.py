@@ -105,7 +105,7 @@ def _bounded(kernel: str) -> str:
 
 def is_kernel_header(file: str) -> bool:
     """Whether a file of a library is a header that fixed kernels share, by its name."""
-    return re.fullmatch(r"nd_\w+\.h|ndtool_kernels\.h", file) is not None
+    return re.fullmatch(r"(nd|ndtool)_\w+\.h", file) is not None
 
 
 def is_kernel(file: str) -> bool:

@@ -45,6 +45,7 @@ def export_model(
     c: bool = False,
     c_name: str | None = None,
     compiling: Mapping[str, Any] | None = None,
+    package: str = "plain",
     limit: int | None = None,
     calibration: int = CALIBRATION_SAMPLES,
     progress: Progress | None = None,
@@ -59,7 +60,8 @@ def export_model(
         out: the folder; a run's own, or any.
         data: of the model's shape; its training part calibrates, its test part verifies. Without data, steps are
             compared on random inputs, and int8 is not possible.
-        int8: make the int8 file. c: compile the int8 file to a C library, whose symbols begin with `c_name`.
+        int8: make the int8 file. c: compile the int8 file to a C library, whose symbols begin with `c_name`,
+            packaged for a build system: a key of `PACKAGES` in ndtool.export.c.packages.
         compiling: how, as compile_tflite takes it by keyword: features, optimize, measure, pins. By default portable C.
         limit: test samples per step; None takes all.
         calibration: training samples that ranges are observed on.
@@ -84,7 +86,7 @@ def export_model(
             if int8:
                 work.to_int8()
         if c:
-            work.to_c(c_name, compiling or {})
+            work.to_c(c_name, package, compiling or {})
         result = work.result(out)
         write_atomic(room.export_record, record_of(source, result, data, work.calibrated))
         _move(room, out, source.path)
@@ -156,14 +158,14 @@ class _Export:
         held_out = self._samples(evaluation_inputs(data.validation, data, SATURATION_SAMPLES))
         self.clipped = saturation(room.tflite_fp32, room.tflite_int8, held_out)
 
-    def to_c(self, name: str | None, compiling: Mapping[str, Any]) -> None:
-        """The C library."""
+    def to_c(self, name: str | None, package: str, compiling: Mapping[str, Any]) -> None:
+        """The C library, packaged."""
         from ndtool.export.c import compile_tflite, write_library
 
         self._tell("C", 0)
         pixels = None if self._data is None else self._data.normalisation
         self._library = compile_tflite(self._room.tflite_int8, name=name or "model", pixels=pixels, **compiling)
-        write_library(self._library, self._room.c)
+        write_library(self._library, self._room.c, package)
         self._stages.append(Stage(name="C, constants", path=self._room.c, bytes=self._library.weight_bytes))
         self._tell("C", 1)
 

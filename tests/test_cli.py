@@ -169,6 +169,12 @@ def files_of(folder: Path) -> set[str]:
         ),
         ("export net.py:Net --input-shape 1x8x8 --int8", "ndtool: no data for calibration: give --data"),
         ("export net.py:Net --input-shape 1x8x8 --c", "ndtool: C is made from the int8 model: add --int8"),
+        (
+            "export run --int8 --c --package mbed",
+            "ndtool export: Invalid value for '--package': 'mbed' is not one of 'plain', 'cmake', 'arduino', 'zephyr', "
+            "'platformio', 'esp-idf'.",
+        ),
+        ("export run --package cmake", "ndtool export: a package is made of the C library: add --c"),
         ("export run --data digitz", "ndtool: there are no data 'digitz': did you mean digits?"),
         (
             "export run --data digits --mean 0.5",
@@ -279,6 +285,23 @@ def test_an_export_replaces_nothing_that_no_export_made(ndtool, tmp_path: Path) 
         f"ndtool: {tmp_path} holds c, made by no export: choose another --out, or move it\n",
     )
     assert (tmp_path / "c" / "main.c").exists()
+
+
+def test_a_package_is_written_and_can_be_a_setting(ndtool, tmp_path: Path) -> None:
+    (tmp_path / "package.toml").write_text('[export]\npackage = "zephyr"\n')
+    words = ("export", "run/model.int8.tflite", "--c", "--c-name", "net", "--out", tmp_path)
+    assert ndtool(*words, "--package", "arduino").code == 0
+    assert {"c/library.properties", "c/src/net.c", "c/examples/net/net.ino", "export.json"} <= files_of(tmp_path)
+    assert ndtool("--config", tmp_path / "package.toml", *words).code == 0
+    assert {"c/zephyr/module.yml", "c/src/net.c"} <= files_of(tmp_path)
+    assert "c/library.properties" not in files_of(tmp_path)
+
+
+def test_every_package_can_be_chosen() -> None:
+    from ndtool.export.c.packages import PACKAGES
+
+    (choice,) = (parameter.type for parameter in cli.commands["export"].params if parameter.name == "package")
+    assert list(choice.choices) == list(PACKAGES)
 
 
 def test_training_anew_removes_what_was_exported(ndtool, place: Path, tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ndtool.export.c.compile import compile_tflite, write_library
+    from ndtool.export.c.compile import compile_tflite
     from ndtool.export.c.library import CLibrary
+    from ndtool.export.c.packages import write_library
 
 __all__ = ["CLibrary", "compile_tflite", "write_library"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("compile_tflite", "write_library"):
-        from ndtool.export.c import compile
+    if name == "compile_tflite":
+        from ndtool.export.c.compile import compile_tflite
 
-        return getattr(compile, name)
+        return compile_tflite
+    if name == "write_library":
+        from ndtool.export.c.packages import write_library
+
+        return write_library
     if name == "CLibrary":
         from ndtool.export.c.library import CLibrary
 

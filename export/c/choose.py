@@ -14,6 +14,7 @@ from ndtool.export.c.plan import Plan, plan
 from ndtool.export.c.strips import can_join, strip
 
 STRIP_ROWS = (1, 2, 4, 8)  # of the last call's output in each step
+UNMEASURED = 1000.0  # what a preferred candidate is taken to cost, without a measurement
 QUICK_STEPS = 0  # of the planner's search while strips are compared
 
 
@@ -93,7 +94,7 @@ class _Market:
         self._costs: dict[Slot, float] = {}
         self._code: dict[str, int] = {}
         self.learn([call for some in candidates for call in some])
-        self._preference = {call: float(i) for some in candidates for i, call in enumerate(some)}
+        self._assumed = {call: UNMEASURED * 2.0**i for some in candidates for i, call in enumerate(some)}
 
     def learn(self, slots: Sequence[Slot]) -> None:
         """Measure what is not known yet."""
@@ -109,10 +110,10 @@ class _Market:
         return self._costs.get(slot)
 
     def cost(self, slot: Slot) -> float:
-        """The cost; without a measurement, the rank among the candidates, and for a strip that of its calls."""
+        """The cost. Without a measurement each candidate is taken to cost twice the one that is preferred to it."""
         if slot in self._costs:
             return self._costs[slot]
-        return sum(self._preference[call] for call in slot.calls)
+        return sum(self._assumed[call] for call in slot.calls)
 
     def code(self, kernels: frozenset[str]) -> int:
         """Bytes of kernels and of those that they call."""

@@ -23,7 +23,6 @@ from ndtool.export.c.lower import lower
 from ndtool.export.c.objective import parse_objective
 from ndtool.export.c.reader import read_graph
 from ndtool.export.c.rewrites import rewrite
-from ndtool.files import replacing
 from ndtool.quantize.runtime import quantise
 
 if TYPE_CHECKING:
@@ -76,14 +75,6 @@ def compile_tflite(
         pixels=None if pixels is None else _pixel_table(ends.graph, pixels),
     )
     return library_of(emission, ends, chosen)
-
-
-def write_library(library: CLibrary, folder: Path) -> None:
-    """Write the files of a library into `folder`, which is replaced as a whole."""
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        for file, text in library.files.items():
-            (temporary / file).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _content(model: Path | bytes) -> tuple[bytes, str]:

@@ -7,6 +7,7 @@ from ndtool.export.c import emit_code, emit_data, emit_header
 from ndtool.export.c.call import Strip
 from ndtool.export.c.emission import Emission
 from ndtool.export.c.kernel_files import kernel_source, with_callees
+from ndtool.export.c.kernel_names import NAMES, names, renamed, weak
 
 HEADER = "ndtool_kernels.h"
 
@@ -18,14 +19,16 @@ def emit(e: Emission) -> Mapping[str, str]:
         f"{e.name}.c": emit_code.code(e),
         f"{e.name}_weights.h": emit_data.weights_header(e),
         f"{e.name}_weights.c": emit_data.weights(e),
-        HEADER: kernel_source(HEADER),
+        HEADER: renamed(kernel_source(HEADER)),
+        NAMES: names(),
     }
     if e.golden:
         files[f"{e.name}_golden.c"] = emit_data.golden(e)
     if e.pixels is not None:
         files[f"{e.name}_pixels.c"] = emit_data.pixels(e)
     for kernel in kernels(e):
-        source = files[f"{kernel}.c"] = kernel_source(f"{kernel}.c")
+        source = kernel_source(f"{kernel}.c")
+        files[f"{kernel}.c"] = f"{weak(kernel)}{source}"
         files |= {header: kernel_source(header) for header in re.findall(r'#include "(nd_\w+\.h)"', source)}
     return dict(sorted(files.items()))
 

@@ -23,13 +23,14 @@ LONGEST = 40  # characters: what NAME_layer_123_params adds still fits the 63 th
 def c_identifier(name: str, fallback: str = "model") -> str:
     """A lower-case C identifier that resembles `name`, e.g. "MobileNet v2 (0.35)" becomes mobilenet_v2_0_35.
 
-    It never begins with a digit, an underscore or nd_ (the kernels' prefix), and is no keyword and no header's name.
+    It never begins with a digit, an underscore, nd_ (the kernels' prefix) or arduino (reserved in Arduino's libraries),
+    and is no keyword and no header's name.
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     identifier = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_")[:LONGEST].strip("_")
     if not identifier:
         return fallback
-    taken = identifier in KEYWORDS | HEADERS or identifier.split("_")[0] in ("nd", "ndtool")
+    taken = identifier in KEYWORDS | HEADERS or identifier.split("_")[0] in ("nd", "ndtool", "arduino")
     if taken or identifier[0].isdigit():
         return f"{fallback}_{identifier}"[:LONGEST].strip("_")
     return identifier

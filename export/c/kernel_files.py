@@ -21,9 +21,20 @@ def with_callees(kernels: Iterable[str]) -> frozenset[str]:
 @cache
 def _callees(kernel: str) -> frozenset[str]:
     """The other kernels that a kernel calls."""
-    kernels_there = {Path(file.name).stem for file in _folder().iterdir() if file.name.endswith(".c")}
     called = re.findall(r"\b(nd_\w+)\(", kernel_source(f"{kernel}.c"))
-    return frozenset(called) & kernels_there - {kernel}
+    return frozenset(called) & frozenset(all_kernels()) - {kernel}
+
+
+@cache
+def all_kernels() -> tuple[str, ...]:
+    """Every kernel there is."""
+    return tuple(Path(file).stem for file in kernel_files() if file.endswith(".c"))
+
+
+@cache
+def kernel_files() -> tuple[str, ...]:
+    """The names of all files of kernels/, in alphabetical order."""
+    return tuple(sorted(file.name for file in _folder().iterdir() if file.name.endswith((".c", ".h"))))
 
 
 def _folder() -> Traversable:
@@ -36,8 +47,6 @@ def kernel_source(file: str) -> str:
     return (_folder() / file).read_text(encoding="utf-8")
 
 
-@cache
 def header_sources() -> tuple[str, ...]:
     """The texts of all headers of kernels/."""
-    names = sorted(file.name for file in _folder().iterdir() if file.name.endswith(".h"))
-    return tuple(map(kernel_source, names))
+    return tuple(kernel_source(file) for file in kernel_files() if file.endswith(".h"))

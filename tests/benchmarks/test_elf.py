@@ -18,6 +18,12 @@ def test_functions_and_offsets_have_names(elf):
     assert program.function_at(main.address + main.bytes - 2).name == "main"
 
 
+def test_kernels_have_their_plain_names(elf):
+    kernel = "int nd_scale_0badc0de(void); __attribute__((noinline)) int nd_scale_0badc0de(void) { return zero; }\n"
+    program = elf(f"{MAIN.splitlines()[0]}\n{kernel}int main(void) {{ ndtool_start(); return nd_scale_0badc0de(); }}")
+    assert program.where(program.symbols["nd_scale"].address) == "nd_scale"
+
+
 def test_static_memory_and_flash_add_up(elf):
     program = elf(MAIN)
     assert program.static_bytes() == 8

@@ -7,6 +7,7 @@
 
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 #define ND_DSP 1
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* of functions in assembly: they find them in registers */
 #else
 #define ND_DSP 0
 #endif

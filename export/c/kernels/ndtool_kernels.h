@@ -27,7 +27,8 @@ void *memset(void *to, int value, size_t count);
 #define ND_NO_UNROLL
 #endif
 
-/* Right shifts of negative numbers are arithmetic, as on every compiler that targets a microcontroller. */
+/* Right shifts of negative numbers are arithmetic, as on every compiler that targets a microcontroller of 32 bits. */
+typedef char nd_int_has_32_bits[sizeof(int) >= 4 ? 1 : -1];
 
 /* round(a * b / 2^31), halves up; saturates where both are INT32_MIN. */
 static inline int32_t nd_high_mul(int32_t a, int32_t b)

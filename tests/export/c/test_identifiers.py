@@ -26,6 +26,7 @@ def test_every_name_becomes_a_valid_identifier(name):
         ("stdint", "model_stdint"),
         ("2nd", "model_2nd"),
         ("nd_conv", "model_nd_conv"),
+        ("Arduino demo", "model_arduino_demo"),
         ("été", "ete"),
         ("模型", "model"),
         ("_x__y_", "x_y"),
