@@ -168,7 +168,7 @@ def test_the_comment_of_a_layer_names_what_it_has_taken_over():
     y = image(tuple(conv.outputs[0].shape), 0.2, 4)
     y.name = "y"
     library = compile_tflite(model([pad, conv, O("RELU", [conv.outputs[0]], [y])]), name="t", golden=0)
-    assert "/* CONV_2D with RELU, PAD 'y': [1,8,8,4] -> [1,4,4,5] */" in library.files["t.c"]
+    assert "/* CONV_2D with PAD, RELU 'y': [1,8,8,4] -> [1,4,4,5] */" in library.files["t.c"]
     assert [(layer.name, layer.kind) for layer in library.layers] == [("y", "CONV_2D")]
 
 
