@@ -29,7 +29,7 @@ static uint32_t add_four(uint32_t a, uint32_t b, int32_t factor1, int32_t factor
                    shifted(nd_smlawt(factor2, odd_b, nd_smlawt(factor1, odd_a, offset))));
 }
 
-static void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const nd_add_fast_params *p)
+static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const nd_add_fast_params *p)
 {
     const int32_t factor1 = p->factor1, factor2 = p->factor2, offset = p->offset;
     const int8_t *end = output + (count & ~7);
@@ -40,8 +40,11 @@ static void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t co
         nd_store_word(output + 4, add_four(nd_load_word(a + 4), nd_load_word(b + 4), factor1, factor2, offset));
     }
     ND_NO_UNROLL
-    for (count &= 7; count > 0; count--)
-        *output++ = (int8_t)add_four((uint8_t)*a++, (uint8_t)*b++, factor1, factor2, offset);
+    for (count &= 7; count > 0; count--) {
+        const uint32_t high_a = (uint32_t)*a++ << 8, high_b = (uint32_t)*b++ << 8;
+
+        *output++ = (int8_t)shifted(nd_smlawb(factor2, high_b, nd_smlawb(factor1, high_a, offset)));
+    }
 }
 
 void nd_add_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p)

@@ -6,7 +6,7 @@
  * Element by element: the output may take the place of an input of its own size. */
 #include "ndtool_kernels.h"
 
-static void add_row(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
+static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
 {
     const int32_t step1 = p->broadcast.step1[3], step2 = p->broadcast.step2[3];
     const int32_t factor1 = p->factor1, factor2 = p->factor2, offset = p->offset + p->rounding, shift = p->shift;
@@ -18,7 +18,7 @@ static void add_row(int8_t *output, const int8_t *a, const int8_t *b, const nd_a
         *output++ = (int8_t)nd_clamp((factor1 * *a + factor2 * *b + offset) >> shift, low, high);
 }
 
-static void add_row_away(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
+static ND_NOINLINE void add_row_away(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
 {
     for (int32_t i = 0; i < p->broadcast.size[3]; i++) {
         const int32_t sum = p->factor1 * *a + p->factor2 * *b + p->offset;

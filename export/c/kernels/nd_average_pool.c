@@ -4,21 +4,21 @@
  * A pixel is read while it is written: the output may trail the input in the same memory. */
 #include "ndtool_kernels.h"
 
-/* One pixel: the windows that begin at `first`, of all channels. */
-static int8_t *average(int8_t *output, const int8_t *first, int32_t rows, int32_t columns, const nd_pool_params *p)
-{
-    const int32_t count = rows * columns, half = count / 2;
+#define MOST 16 /* channels at a time */
 
-    for (int32_t c = 0; c < p->channels; c += 4) {
-        const int32_t channels = nd_min(p->channels - c, 4);
-        int32_t sums[4] = {0, 0, 0, 0};
-        nd_sum_four(sums, channels, first + c, rows, p->input_width * p->channels, columns, p->channels);
-        for (int32_t i = 0; i < channels; i++) {
-            const int32_t mean = (sums[i] > 0 ? sums[i] + half : sums[i] - half) / count;
-            *output++ = (int8_t)nd_clamp(mean, p->activation_min, p->activation_max);
-        }
+/* One pixel: the windows that begin at `first`, of all channels. */
+static ND_NOINLINE void average(int8_t *output, const int8_t *first, int32_t rows, int32_t columns, const nd_pool_params *p)
+{
+    const int32_t count = rows * columns, half = count / 2, low = p->activation_min, high = p->activation_max;
+
+    for (int32_t left = p->channels; left > 0; left -= MOST, first += MOST) {
+        const int32_t channels = nd_min(left, MOST);
+        int32_t sums[MOST] = {0};
+        nd_sum_channels(sums, channels, first, rows, p->input_width * p->channels, columns, p->channels);
+        ND_NO_UNROLL
+        for (int32_t i = 0; i < channels; i++)
+            *output++ = (int8_t)nd_clamp((sums[i] > 0 ? sums[i] + half : sums[i] - half) / count, low, high);
     }
-    return output;
 }
 
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p)
@@ -30,8 +30,9 @@ void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *
             for (int32_t x = 0; x < p->output_width; x++) {
                 const int32_t first = nd_max(x * p->stride_width - p->pad_left, 0);
                 const int32_t end = nd_min(x * p->stride_width - p->pad_left + p->filter_width, p->input_width);
-                output = average(output, input + (first_row * p->input_width + first) * p->channels,
-                                 end_row - first_row, end - first, p);
+                average(output, input + (first_row * p->input_width + first) * p->channels, end_row - first_row,
+                        end - first, p);
+                output += p->channels;
             }
         }
     }

@@ -5,29 +5,28 @@
 #include "nd_dsp.h"
 #include "nd_words.h"
 
-static uint32_t mul_four(uint32_t a, uint32_t b, uint32_t zeros1, uint32_t zeros2, const nd_mul_params *p)
+static ND_NOINLINE void mul_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const nd_mul_params *p)
 {
-    const uint32_t even_a = nd_sub_pairs(nd_even_bytes(a), zeros1), even_b = nd_sub_pairs(nd_even_bytes(b), zeros2);
-    const uint32_t odd_a = nd_sub_pairs(nd_odd_bytes(a), zeros1), odd_b = nd_sub_pairs(nd_odd_bytes(b), zeros2);
     const int32_t multiplier = p->output_multiplier, rounding = p->rounding, shift = p->right_shift;
-
-    return nd_word(nd_requantize_fast(nd_smulbb(even_a, even_b), multiplier, rounding, shift),
-                   nd_requantize_fast(nd_smulbb(odd_a, odd_b), multiplier, rounding, shift),
-                   nd_requantize_fast(nd_smultt(even_a, even_b), multiplier, rounding, shift),
-                   nd_requantize_fast(nd_smultt(odd_a, odd_b), multiplier, rounding, shift));
-}
-
-static void mul_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const nd_mul_params *p)
-{
-    const uint32_t zeros1 = nd_pair(p->input1_zero_point, p->input1_zero_point);
-    const uint32_t zeros2 = nd_pair(p->input2_zero_point, p->input2_zero_point);
+    const int32_t zero1 = p->input1_zero_point, zero2 = p->input2_zero_point;
+    const uint32_t zeros1 = nd_pair(zero1, zero1), zeros2 = nd_pair(zero2, zero2);
 
     ND_NO_UNROLL
-    for (; count >= 4; count -= 4, output += 4, a += 4, b += 4)
-        nd_store_word(output, mul_four(nd_load_word(a), nd_load_word(b), zeros1, zeros2, p));
+    for (; count >= 4; count -= 4, output += 4, a += 4, b += 4) {
+        const uint32_t word1 = nd_load_word(a), word2 = nd_load_word(b);
+        const uint32_t even1 = nd_sub_pairs(nd_even_bytes(word1), zeros1);
+        const uint32_t even2 = nd_sub_pairs(nd_even_bytes(word2), zeros2);
+        const uint32_t odd1 = nd_sub_pairs(nd_odd_bytes(word1), zeros1);
+        const uint32_t odd2 = nd_sub_pairs(nd_odd_bytes(word2), zeros2);
+
+        nd_store_word(output, nd_word(nd_requantize_fast(nd_smulbb(even1, even2), multiplier, rounding, shift),
+                                      nd_requantize_fast(nd_smulbb(odd1, odd2), multiplier, rounding, shift),
+                                      nd_requantize_fast(nd_smultt(even1, even2), multiplier, rounding, shift),
+                                      nd_requantize_fast(nd_smultt(odd1, odd2), multiplier, rounding, shift)));
+    }
     ND_NO_UNROLL
     for (; count > 0; count--)
-        *output++ = (int8_t)mul_four((uint8_t)*a++, (uint8_t)*b++, zeros1, zeros2, p);
+        *output++ = (int8_t)nd_requantize_fast((*a++ - zero1) * (*b++ - zero2), multiplier, rounding, shift);
 }
 
 void nd_mul_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p)

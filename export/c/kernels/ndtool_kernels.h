@@ -140,8 +140,8 @@ void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_conn
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
-void nd_sum_four(int32_t *sums, int32_t channels, const int8_t *first, int32_t rows, int32_t row_step, int32_t columns,
-                 int32_t column_step);
+void nd_sum_channels(int32_t *sums, int32_t channels, const int8_t *first, int32_t rows, int32_t row_step,
+                     int32_t columns, int32_t column_step);
 void nd_mean(int8_t *output, const int8_t *input, const nd_mean_params *p);
 
 /* ---- Family B: elementwise, movement, tables, resizing ------------------------------------------------------ */
@@ -199,6 +199,7 @@ typedef struct {
     const uint16_t *columns; /* [output_width] */
 } nd_resize_params;
 
+void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
 void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
 void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
 void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);

@@ -40,15 +40,11 @@ def dsp_formula(reference: np.ndarray, slope1: float, slope2: float) -> SumFormu
         slope1: how much the output grows with the first input, about; slope2: with the second.
     """
     factor1, factor2 = (round(slope * (1 << (DSP_SHIFT + 8))) for slope in (slope1, slope2))
-    if max(abs(factor1), abs(factor2)) > LIMIT:
-        return None
     sums = (factor1 * INPUTS >> 8)[:, None] + (factor2 * INPUTS >> 8)
     low, high = _offsets(sums, reference, DSP_SHIFT)
     offset = (low + high) >> 1
-    bound = (abs(factor1) + abs(factor2)) // 2 + 2 + abs(offset)
-    if low > high or bound > LIMIT:
-        return None
-    return SumFormula(factor1, factor2, offset, 0, DSP_SHIFT, away=False)
+    largest = max(abs(factor1), abs(factor2), (abs(factor1) + abs(factor2)) // 2 + 2 + abs(offset))
+    return SumFormula(factor1, factor2, offset, 0, DSP_SHIFT, away=False) if low <= high and largest <= LIMIT else None
 
 
 def plain_formula(reference: np.ndarray, slope1: float, slope2: float, zeros: tuple[int, int]) -> SumFormula | None:

@@ -16,6 +16,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
 
+from ndtool.benchmarks.inputs import Inputs, RandomInputs
+from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import compile_tflite
 from ndtool.export.c.context import Features
 from ndtool.export.c.library import CLibrary
@@ -283,9 +286,19 @@ def check_kernel(content: bytes | Path, *inputs: np.ndarray, features: Features 
     """The C library, for a target with these features, gives the bytes of LiteRT's reference kernels."""
     library = compile_tflite(content, name="t", golden=0, features=features)
     expected = run_reference(content, inputs)
-    for mine, theirs in zip(run_c(library, inputs), expected, strict=True):
+    by_words = ("-DND_WORDS=1",) if features and features.dsp else ()
+    flags = ("-O1", *WARNINGS, *by_words)
+    for mine, theirs in zip(run_c(library, inputs, flags=flags), expected, strict=True):
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
+
+
+def check_on_core(content: bytes, core: str = "cortex-m7", inputs: Inputs | None = None) -> None:
+    """The C library gives the reference's bytes on an emulated core, with what kernels may use there."""
+    target = load_target(core)
+    library = compile_tflite(content, name="t", golden=0, features=target.core.features)
+    done = measure(library, target=target, inputs=inputs or RandomInputs(), reference=content)
+    assert done.bit_exact
 
 
 def random_int8(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.export.c.operators.broadcast import loops
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, shapes, tensors, zero_points
-from ndtool.tests.export.c.harness import O, T, constant, random_int8, single_op
+from ndtool.tests.export.c.harness import DSP, O, T, check_on_core, constant, model, random_int8, single_op
 
 FINEST = 1e-7  # the reference refuses scales that do not hold 6 in 31 bits
 
@@ -68,6 +68,34 @@ def test_products_are_the_references(ops, seed):
 @batched(extrema())
 def test_extrema_are_the_references(ops, seed):
     check_batch(ops, seed)
+
+
+@st.composite
+def realistic(draw: Draw) -> O:
+    """Elementwise operators as networks have them: alike or by channel, scales of one order of magnitude."""
+    kind = draw(st.sampled_from(["ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM"]))
+    shape = (1, draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 21)))
+    other = shape if draw(st.booleans()) else (1, 1, 1, shape[3])
+    x, y = (T(shape=s, scale=draw(scales(0.02, 0.2)), zero_point=draw(zero_points)) for s in (shape, other))
+    scale = x.scale * y.scale * 50 if kind == "MUL" else max(x.scale, y.scale)
+    output = T(shape=shape, scale=float(np.float32(scale * draw(scales(0.5, 2)))), zero_point=draw(zero_points))
+    options = {} if kind in ("MAXIMUM", "MINIMUM") else {"fusedActivationFunction": draw(activations)}
+    return O(kind, [x, y] if draw(st.booleans()) else [y, x], [output], options)
+
+
+@batched(st.one_of(realistic(), sums(), products(), extrema()))
+def test_the_dsp_extensions_kernels_are_the_references(ops, seed):
+    check_batch(ops, seed, features=DSP)
+
+
+@batched(realistic(), examples=3, size=40)
+def test_they_are_on_an_emulated_core(ops, seed):
+    check_on_core(model(ops))
+
+
+@batched(realistic(), examples=1)
+def test_they_are_on_a_core_without_the_extension(ops, seed):
+    check_on_core(model(ops), "cortex-m0plus")
 
 
 @given(shapes(), st.data())

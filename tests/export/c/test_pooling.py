@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, shapes, tensors, zero_points
-from ndtool.tests.export.c.harness import O, T, check_kernel, constant, random_int8, single_op
+from ndtool.tests.export.c.harness import (
+    DSP,
+    O,
+    T,
+    check_kernel,
+    check_on_core,
+    constant,
+    model,
+    random_int8,
+    single_op,
+)
 
 
 @st.composite
@@ -72,6 +82,35 @@ def test_pools_are_the_references(ops, seed):
 def test_means_are_the_references(ops, seed):
     assume(all(len(t.shape) < 6 for op in ops for t in op.outputs))
     check_batch(ops, seed)
+
+
+@st.composite
+def wide(draw: Draw) -> O:
+    """Means and pools of many channels, or over more elements than 16 bits hold the sum of."""
+    kind = draw(st.sampled_from(["AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN"]))
+    size = draw(st.sampled_from([(2, 3), (7, 7), (1, 257), (24, 25)]))
+    shape = (1, *size, draw(st.integers(1, 37)))
+    source = draw(tensors(shape))
+    if kind == "MEAN":
+        axes = draw(st.sampled_from([[1, 2], [2], [3], [2, 3]]))
+        kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+        scale = float(np.float32(source.scale * draw(scales(0.2, 3))))
+        return O(kind, [source, constant(axes)], [T(shape=kept, scale=scale, zero_point=draw(zero_points))], {})
+    options = {"padding": "VALID", "strideH": 1, "strideW": 1, "fusedActivationFunction": draw(activations)}
+    window = {"filterHeight": size[0], "filterWidth": min(size[1], 100)}
+    output = draw(tensors((1, 1, size[1] - window["filterWidth"] + 1, shape[3]), like=source))
+    return O(kind, [source], [output], {**options, **window})
+
+
+@batched(st.one_of(wide(), pools(), means()))
+def test_sums_by_words_are_the_references(ops, seed):
+    assume(all(len(t.shape) < 6 for op in ops for t in op.outputs))
+    check_batch(ops, seed, features=DSP)
+
+
+@batched(wide(), examples=2)
+def test_they_are_on_an_emulated_core(ops, seed):
+    check_on_core(model(ops))
 
 
 @batched(reshapings(), examples=5)

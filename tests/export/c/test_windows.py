@@ -1,0 +1,50 @@
+"""By how much an output may trail its input, against a kernel played through byte by byte."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ndtool.export.c.graph import Tensor
+from ndtool.export.c.operators.windows import Window, window_distance
+
+
+@st.composite
+def axes(draw):
+    size, filter_size, stride = draw(st.integers(3, 7)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    explicit = draw(st.none() | st.tuples(st.integers(0, filter_size - 1), st.integers(0, filter_size - 1)))
+    return Window(
+        input=size, filter=filter_size, stride=stride, dilation=1, same=draw(st.booleans()), explicit=explicit
+    )
+
+
+def is_safe(height: Window, width: Window, channels: tuple[int, int], step: int, distance: int) -> bool:
+    """Whether no byte of the input is overwritten before it is read for the last time.
+
+    Byte i of the input is at i, byte i of the output at i - distance; `step` pixels are read, then written.
+    """
+    pixels = [(y, x) for y in range(height.output) for x in range(width.output)]
+    written: set[int] = set()
+    while pixels:
+        count = step if len(pixels) >= step else 1
+        for y, x in pixels[:count]:
+            for row in range(y * height.stride - height.before, y * height.stride - height.before + height.filter):
+                for column in range(x * width.stride - width.before, x * width.stride - width.before + width.filter):
+                    first = (row * width.input + column) * channels[0]
+                    inside = 0 <= row < height.input and 0 <= column < width.input
+                    if inside and written.intersection(range(first, first + channels[0])):
+                        return False
+        start = (height.output * width.output - len(pixels)) * channels[1] - distance
+        written.update(range(start, start + count * channels[1]))
+        del pixels[:count]
+    return True
+
+
+@given(axes(), axes(), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 4]))
+def test_nothing_is_overwritten_that_is_still_to_be_read(height, width, inputs, outputs, step):
+    if min(height.output, width.output) < 1:
+        return
+    source, target = (
+        Tensor(index=0, name="t", shape=shape, dtype="int8")
+        for shape in ((1, height.input, width.input, inputs), (1, height.output, width.output, outputs))
+    )
+    distance = window_distance(source, target, height, width, step=step, buffered=True)
+    assert is_safe(height, width, (inputs, outputs), step, distance)
