@@ -22,12 +22,13 @@ typedef struct {
     int32_t height;   /* rows of outputs */
     int32_t step;     /* between two outputs; one row follows the other */
     int32_t filter_height;
-    int32_t multiplier, rounding, shift;
-    int32_t bias[4]; /* four times the same */
+    int32_t bias[4]; /* working memory: four times the channel's bias, then its taps */
     uint32_t taps[]; /* [filter_height][TAPS - 1] pairs: taps 0 and 1, 1 and 2, ... */
 } nd_plane;
 
-typedef void nd_plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane);
+/* `taps`: [filter_height][TAPS]. `channel`: 256 times the bias, multiplier, rounding, shift. */
+typedef void nd_plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, const int8_t *taps,
+                             const int32_t *channel);
 
 void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p,
                       nd_plane_kernel *kernel);
@@ -262,17 +263,27 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 
 #if TAPS == 3
 
+/* The taps of row i of the window in two registers. */
+#define PAIR(one, two, three, a, b, c)       \
+    "ldrsb  " one ", [r3, #" a "]        \n" \
+    "ldrsb  " two ", [r3, #" b "]        \n" \
+    "ldrsb  " three ", [r3, #" c "]      \n" \
+    "pkhbt  " one ", " one ", " two ", lsl #16 \n" \
+    "pkhbt  " two ", " two ", " three ", lsl #16 \n"
+
 /* r0 out, r1 x, r2 tap_step, r3 outputs left, lr step. The stack: 0 x of the row, 4 width - 3, 8 row_step, 12 where x
- * ends, 16 multiplier, rounding, shift, 28 bias, 32 taps. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane)
+ * ends, 16 bias, multiplier, rounding, shift, 32 taps. */
+static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
+                                                const int8_t *taps, const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
-        "add    r7, r2, #52     \n"
-        "ldmia  r7, {r3, r7-r11} \n"
-        "push   {r3, r7-r11}    \n"
-        "ldrd   r8, r9, [r2, #24] \n"
-        "ldrd   r10, r11, [r2, #32] \n"
+        "ldr    r12, [sp, #36]  \n"
+        PAIR("r4", "r5", "r6", "0", "1", "2")
+        PAIR("r6", "r7", "r8", "3", "4", "5")
+        PAIR("r8", "r9", "r10", "6", "7", "8")
+        "push   {r4-r9}         \n"
+        "ldmia  r12, {r8-r11}   \n"
         "push   {r8-r11}        \n"
         "ldmia  r2, {r2, r4-r7} \n"
         "mov    lr, r7          \n"
@@ -284,7 +295,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "cmp    r3, #0          \n"
         "blt    4f              \n"
         "2:                     \n"
-        "ldr    r7, [sp, #28]   \n"
+        "ldr    r7, [sp, #16]   \n"
         FOUR("32", "r7", "r7", "r7", "r7")
         "add    r1, r1, r2      \n"
         FOUR("40", "r4", "r5", "r6", "r7")
@@ -292,8 +303,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         FOUR("48", "r4", "r5", "r6", "r7")
         "sub    r1, r1, r2, lsl #1 \n"
         "add    r1, r1, " TILE " \n"
-        "ldrd   r8, r9, [sp, #16] \n"
-        "ldr    r10, [sp, #24]  \n"
+        "ldrd   r8, r9, [sp, #20] \n"
+        "ldr    r10, [sp, #28]  \n"
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         REQUANTIZE("r6")
@@ -311,14 +322,14 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "4:                     \n"
         "adds   r3, r3, #3      \n"
         "5:                     \n" /* one or two outputs */
-        "ldr    r5, [sp, #28]   \n"
+        "ldr    r5, [sp, #16]   \n"
         TWO("32", "r5", "r5")
         "add    r1, r1, r2      \n"
         TWO("40", "r4", "r5")
         "add    r1, r1, r2      \n"
         TWO("48", "r4", "r5")
-        "ldrd   r8, r9, [sp, #16] \n"
-        "ldr    r10, [sp, #24]  \n"
+        "ldrd   r8, r9, [sp, #20] \n"
+        "ldr    r10, [sp, #28]  \n"
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         "strb   r4, [r0]        \n"
@@ -339,26 +350,71 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
 
 #else
 
+/* A row of taps at r3 to pairs at lr. */
+#if TAPS == 5
+#define PAIRS                        \
+    "ldr    r4, [r3]             \n" \
+    "ldr    r5, [r3, #1]         \n" \
+    "add    r3, r3, #5           \n" \
+    "sxtb16 r6, r4               \n" \
+    "sxtb16 r7, r4, ror #8       \n" \
+    "sxtb16 r8, r5, ror #8       \n" \
+    "pkhbt  r4, r6, r7, lsl #16  \n" \
+    "pkhbt  r5, r7, r6           \n" \
+    "pkhtb  r6, r7, r6, asr #16  \n" \
+    "pkhtb  r7, r8, r7, asr #16  \n" \
+    "stmia  lr!, {r4-r7}         \n"
+#else
+#define PAIRS                        \
+    "ldr    r4, [r3]             \n" \
+    "ldr    r5, [r3, #3]         \n" \
+    "add    r3, r3, #7           \n" \
+    "sxtb16 r6, r4               \n" \
+    "sxtb16 r7, r4, ror #8       \n" \
+    "sxtb16 r8, r5               \n" \
+    "sxtb16 r9, r5, ror #8       \n" \
+    "pkhbt  r4, r6, r7, lsl #16  \n" \
+    "pkhbt  r5, r7, r6           \n" \
+    "pkhtb  r6, r7, r6, asr #16  \n" \
+    "pkhbt  r7, r8, r9, lsl #16  \n" \
+    "pkhtb  r10, r9, r8, asr #16 \n" \
+    "pkhbt  r9, r9, r8           \n" \
+    "stmia  lr!, {r4-r7, r9, r10} \n"
+#endif
+
 /* r0 rows of the window left, or out, r1 x, r2 tap_step, r3 taps, or outputs left, lr taps or step. The stack: 0 x of
  * the row, 4 x, 8 outputs left, 12 out, 16 filter_height, 20 bias and taps, 24 width - 3, 28 row_step, 32 where x ends,
  * 36 multiplier, rounding, 44 shift, 48 step. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane)
+static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
+                                                const int8_t *taps, const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
+        "ldr    r12, [sp, #36]  \n"
         "sub    sp, sp, #52     \n"
+        "ldr    r4, [r12]       \n"
+        "ldr    r11, [r2, #20]  \n"
+        "mov    r5, r4          \n"
+        "mov    r6, r4          \n"
+        "mov    r7, r4          \n"
+        "add    lr, r2, #24     \n"
+        "stmia  lr!, {r4-r7}    \n"
+        "9:                     \n"
+        PAIRS
+        "subs   r11, r11, #1    \n"
+        "bne    9b              \n"
         "ldmia  r2, {r3-r8}     \n"
         "mla    r6, r5, r6, r1  \n"
         "sub    r4, r4, #3      \n"
-        "add    r9, r2, #36     \n"
+        "add    r9, r2, #24     \n"
         "strd   r8, r9, [sp, #16] \n"
         "str    r1, [sp]        \n"
         "str    r0, [sp, #12]   \n"
         "str    r4, [sp, #24]   \n"
         "strd   r5, r6, [sp, #28] \n"
-        "ldrd   r8, r9, [r2, #24] \n"
+        "ldrd   r8, r9, [r12, #4] \n"
         "strd   r8, r9, [sp, #36] \n"
-        "ldr    r8, [r2, #32]   \n"
+        "ldr    r8, [r12, #12]  \n"
         "strd   r8, r7, [sp, #44] \n"
         "mov    r2, r3          \n"
         "1:                     \n" /* a row */
@@ -437,25 +493,19 @@ static int32_t half(const uint32_t *words, int32_t index)
     return index % 2 ? nd_high(words[index / 2]) : nd_low(words[index / 2]);
 }
 
-static int32_t tap(const nd_plane *plane, int32_t i, int32_t k)
-{
-    const uint32_t *pairs = plane->taps + i * (TAPS - 1);
-    return k < TAPS - 1 ? nd_low(pairs[k]) : nd_high(pairs[k - 1]);
-}
-
-static void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane)
+static void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, const int8_t *taps,
+                         const int32_t *channel)
 {
     for (int32_t row = 0; row < plane->height; row++, x += plane->row_step / 4) {
         for (int32_t column = 0; column < plane->width; column++, out += plane->step) {
-            int32_t sum = plane->bias[0];
+            int32_t sum = channel[0];
             for (int32_t i = 0; i < plane->filter_height; i++)
                 for (int32_t k = 0; k < TAPS; k++)
-                    sum += half(x + i * (plane->tap_step / 4), column * STRIDE + k) * tap(plane, i, k);
+                    sum += half(x + i * (plane->tap_step / 4), column * STRIDE + k) * taps[i * TAPS + k];
 #if RELU
-            const int32_t scaled = (int32_t)((int64_t)sum * plane->multiplier >> 32) + plane->rounding;
-            *out = (int8_t)nd_saturate(scaled >> plane->shift);
+            *out = (int8_t)nd_saturate((channel[2] + (int32_t)((int64_t)sum * channel[1] >> 32)) >> channel[3]);
 #else
-            *out = (int8_t)nd_requantize_fast(sum >> 8, plane->multiplier, plane->rounding, plane->shift);
+            *out = (int8_t)nd_requantize_fast(sum >> 8, channel[1], channel[2], channel[3]);
 #endif
         }
     }

@@ -14,7 +14,7 @@ from ndtool.export.c.quantisation import INT8_MAX, INT8_MIN, Multiplier
 SCALE = 8  # inputs are widened to 2^SCALE times themselves
 PLANES = 4  # channels at a time
 PLANES_BYTES = 4608  # a band of rows takes about so many, more only where one row of outputs needs them
-HEADER_WORDS = 13  # nd_plane without its taps
+HEADER_WORDS = 10  # nd_plane without its taps
 
 
 def dsp_depthwise(
