@@ -76,6 +76,7 @@ class Overlap:
 
     input: Tensor
     distance: int
+    exact: bool = False  # only if output offset == input offset - distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

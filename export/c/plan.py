@@ -37,6 +37,7 @@ class Below:
     output: int
     input: int
     distance: int
+    exact: bool = False  # only if they are equal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,7 +129,7 @@ def _overlaps(program: Program, blocks: Sequence[Block]) -> list[Below]:
             for tensor in slot.writes:
                 target = number[program.stored(tensor)]
                 if blocks[source].last == time == blocks[target].first:
-                    found.append(Below(output=target, input=source, distance=offer.distance))
+                    found.append(Below(output=target, input=source, distance=offer.distance, exact=offer.exact))
     return found
 
 
@@ -175,20 +176,17 @@ def _breadth(problem: Problem, number: int) -> int:
     return max(sum(other.bytes for other in problem.blocks if other.first <= t <= other.last) for t in times)
 
 
-Neighbours = list[list[tuple[int, int | None, bool]]]  # block -> (other, distance or None, other is the input)
+Neighbours = list[list[tuple[int, Below | None]]]  # block -> (other, how they may overlap)
 
 
 def _neighbours(problem: Problem) -> Neighbours:
     """For each block those whose times meet its own, and how they may overlap."""
-    allowed = {(pair.output, pair.input): pair.distance for pair in problem.overlaps}
+    allowed = {(pair.output, pair.input): pair for pair in problem.overlaps}
     result: Neighbours = [[] for _ in problem.blocks]
     for a, one in enumerate(problem.blocks):
         for b, other in enumerate(problem.blocks):
             if a != b and one.first <= other.last and other.first <= one.last:
-                if (a, b) in allowed:
-                    result[a].append((b, allowed[a, b], True))
-                else:
-                    result[a].append((b, allowed.get((b, a)), False))
+                result[a].append((b, allowed.get((a, b), allowed.get((b, a)))))
     return result
 
 
@@ -197,23 +195,28 @@ def _place(problem: Problem, neighbours: Neighbours, order: Sequence[int], align
     offsets: list[int | None] = [None] * len(problem.blocks)
     for number in order:
         size = problem.blocks[number].bytes
-        forbidden = []  # the offsets in (low, high) are not possible
-        for other, distance, other_is_input in neighbours[number]:
+        forbidden: list[tuple[int, int]] = []  # the offsets in (low, high) are not possible
+        for other, pair in neighbours[number]:
             start = offsets[other]
-            if start is None:
-                continue
-            low, high = start - size, start + problem.blocks[other].bytes
-            if distance is not None and other_is_input:
-                low = max(low, start - distance)
-            elif distance is not None:
-                high = min(high, start + distance)
-            forbidden.append((low, high))
+            if start is not None:
+                forbidden += _forbidden(number, size, start, problem.blocks[other].bytes, pair)
         offset = 0
         for low, high in sorted(forbidden):
             if low < offset < high:
                 offset = -(-high // alignment) * alignment
         offsets[number] = offset
     return [offset for offset in offsets if offset is not None]
+
+
+def _forbidden(number: int, size: int, start: int, bytes: int, pair: Below | None) -> list[tuple[int, int]]:
+    """The offsets, as open intervals, at which a block is in the way of another that lies at `start`."""
+    low, high = start - size, start + bytes
+    if pair is None:
+        return [(low, high)]
+    here = start - pair.distance if pair.output == number else start + pair.distance
+    if pair.exact:
+        return [(low, here), (here, high)] if low < here < high else [(low, high)]
+    return [(max(low, here), high)] if pair.output == number else [(low, min(high, here))]
 
 
 def _search(

@@ -136,6 +136,21 @@ void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x
                    int32_t count, const nd_conv_params *p);
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_depthwise_3(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_3_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_3_2(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_3_2_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows,
+                           const nd_conv_params *p);
+void nd_depthwise_5(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_5_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_5_2(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_5_2_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows,
+                           const nd_conv_params *p);
+void nd_depthwise_7(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_7_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_7_2(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
+void nd_depthwise_7_2_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows,
+                           const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);

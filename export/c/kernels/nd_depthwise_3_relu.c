@@ -1,0 +1,11 @@
+/* nd_depthwise_dsp for a filter of 3x3, stride 1 along a row, output zero point -128. */
+#define TAPS 3
+#define STRIDE 1
+#define RELU 1
+#include "nd_dsp.h"
+#include "nd_plane.h"
+
+void nd_depthwise_3_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p)
+{
+    nd_depthwise_dsp(output, input, scratch, rows, p, plane_kernel);
+}

@@ -1,0 +1,256 @@
+/* Depthwise convolution, one output channel for each input channel, for cores with the DSP extension: what nd_depthwise
+ * computes, with filters of 3, 5 or 7 columns, any stride and dilation along the rows and any padding. The kernels
+ * nd_depthwise_3, ... are this one with the inner loops of a width and a stride, see nd_plane.h.
+ *
+ * Four channels at a time: a band of their rows becomes four planes of int16, padded with the input's zero point (which
+ * the bias has in it, as for convolutions), then one channel after the other is convolved. A row is read once; what the
+ * next band needs of it is moved to the top of the planes.
+ *
+ * `scratch`: an nd_plane with the pairs of taps of a channel, then four planes of `rows` rows. A row has room for
+ * input[0] to input[output_width * stride_width + filter_width], rounded up to whole words. `weights` are
+ * [channel][height][width], filled up with zeros; `channels` has four words each: 256 times the bias, multiplier,
+ * rounding, shift.
+ *
+ * Channel by channel, a band is read before its outputs are written: the output may take the place of the input if it
+ * begins as many whole pixels before it as bands at their ends are ahead of what is read. */
+#include "nd_dsp.h"
+#include "nd_plane.h"
+
+/* Four planes. Sizes in words. */
+typedef struct {
+    uint32_t *top;
+    int32_t row, size; /* of one row of one plane, of one plane */
+    int32_t pixels;    /* of a row of the image that are used */
+    uint32_t zero;     /* the zero point in every byte */
+} planes;
+
+/* What nd_depthwise_dsp hands to widen_four; steps in bytes. The assembly knows the order. */
+typedef struct {
+    int32_t size, pixel;   /* between two planes, between two pixels */
+    uint32_t zero;
+    int32_t odd, pixels;   /* 1 if the first pixel is the second of a word; pixels, less that one */
+    int32_t to_row, from_row;
+} widening;
+
+#if ND_DSP
+
+/* Two pixels, r6 and r7, to one word in each plane. */
+#define PUT                           \
+    "pkhbt  r9, r6, r7, lsl #16   \n" \
+    "pkhtb  r7, r7, r6, asr #16   \n" \
+    "and    r6, r5, r9, lsl #8    \n" \
+    "and    r9, r5, r9            \n" \
+    "and    r10, r5, r7, lsl #8   \n" \
+    "and    r7, r5, r7            \n" \
+    "str    r10, [r0, r2, lsl #1] \n" \
+    "str    r6, [r0], #4          \n" \
+    "str    r7, [r4, r2, lsl #1]  \n" \
+    "str    r9, [r4], #4          \n"
+
+/* r0 plane 0, r4 plane 1, r1 from, r2 size, r3 pixel, r5 a mask, r8 pixels left less 2, r11 rows, r12 w, lr zero. The
+ * stack: 0 where the row goes, 4 where it comes from. */
+static __attribute__((naked)) void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const widening *w)
+{
+    __asm__ volatile(
+        "push   {r0, r1, r4-r11, lr} \n"
+        "mov    r11, r2         \n"
+        "mov    r12, r3         \n"
+        "mov    r5, #0xFF00FF00 \n"
+        "ldmia  r12, {r2, r3, lr} \n"
+        "1:                     \n" /* a row */
+        "ldrd   r6, r8, [r12, #12] \n"
+        "add    r4, r0, r2      \n"
+        "cbz    r6, 4f          \n"
+        "mov    r6, lr          \n"
+        "ldr    r7, [r1]        \n"
+        "add    r1, r1, r3      \n"
+        "b      3f              \n"
+        "2:                     \n"
+        "ldr    r7, [r1, r3]    \n"
+        "ldr    r6, [r1]        \n"
+        "add    r1, r1, r3, lsl #1 \n"
+        "3:                     \n"
+        PUT
+        "4:                     \n"
+        "subs   r8, r8, #2      \n"
+        "bge    2b              \n"
+        "adds   r8, r8, #1      \n"
+        "bne    5f              \n"
+        "ldr    r6, [r1]        \n" /* one pixel is left */
+        "mov    r7, lr          \n"
+        "b      3b              \n"
+        "5:                     \n"
+        "ldrd   r0, r1, [sp]    \n"
+        "ldrd   r6, r7, [r12, #20] \n"
+        "add    r0, r0, r6      \n"
+        "add    r1, r1, r7      \n"
+        "strd   r0, r1, [sp]    \n"
+        "subs   r11, r11, #1    \n"
+        "bne    1b              \n"
+        "pop    {r0, r1, r4-r11, pc} \n");
+}
+
+#else
+
+static void put(uint32_t *to, int32_t size, uint32_t one, uint32_t two)
+{
+    for (int32_t c = 0; c < 4; c++, to += size)
+        *to = nd_pair((int32_t)(one >> 8 * c & 0xFFu) * 256, (int32_t)(two >> 8 * c & 0xFFu) * 256);
+}
+
+static void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const widening *w)
+{
+    for (; rows > 0; rows--, to += w->to_row / 4, from += w->from_row) {
+        const int8_t *pixel = from;
+        uint32_t *word = to;
+        int32_t left = w->pixels;
+        if (w->odd) {
+            put(word++, w->size / 4, w->zero, nd_load_word(pixel));
+            pixel += w->pixel;
+        }
+        for (; left > 1; left -= 2, pixel += 2 * w->pixel)
+            put(word++, w->size / 4, nd_load_word(pixel), nd_load_word(pixel + w->pixel));
+        if (left > 0)
+            put(word, w->size / 4, nd_load_word(pixel), w->zero);
+    }
+}
+
+#endif
+
+/* One channel to one plane. */
+static ND_NOINLINE void widen_one(uint32_t *to, const int8_t *from, int32_t rows, const planes *v,
+                                  const nd_conv_params *p)
+{
+    for (; rows > 0; rows--, to += v->row, from += p->input_width * p->input_channels) {
+        for (int32_t i = 0; i < v->pixels; i++) {
+            uint32_t *word = to + (p->pad_left + i) / 2;
+            const int32_t x = from[i * p->input_channels] * 256;
+            *word = (p->pad_left + i) % 2 ? nd_pair(nd_low(*word), x) : nd_pair(x, nd_high(*word));
+        }
+    }
+}
+
+/* The zero point in 16 bits. */
+static ND_NOINLINE void fill(uint32_t *to, int32_t words, uint32_t zero)
+{
+    zero &= 0xFF00FF00u;
+    ND_NO_UNROLL
+    for (; words > 3; words -= 4, to += 4)
+        to[0] = to[1] = to[2] = to[3] = zero;
+    ND_NO_UNROLL
+    for (; words > 0; words--)
+        *to++ = zero;
+}
+
+static ND_NOINLINE void fill_rows(int32_t first, int32_t count, const planes *v)
+{
+    if (count > 0)
+        for (int32_t c = 0; c < 4; c++)
+            fill(v->top + c * v->size + first * v->row, count * v->row, v->zero);
+}
+
+/* Rows of the image from y on to `count` rows of the planes from `first` on. */
+static ND_NOINLINE void read_rows(int32_t first, int32_t count, const int8_t *image, int32_t y, int32_t channels,
+                                  int32_t refill, const planes *v, const widening *w, const nd_conv_params *p)
+{
+    const int32_t above = nd_min(nd_max(-y, 0), count);
+    const int32_t inside = nd_max(nd_min(p->input_height - y, count) - above, 0);
+    if (refill) {
+        fill_rows(first, above, v);
+        fill_rows(first + above + inside, count - above - inside, v);
+    }
+    if (inside > 0 && v->pixels > 0) {
+        uint32_t *to = v->top + (first + above) * v->row;
+        const int8_t *from = image + (y + above) * w->from_row;
+        if (channels == 4)
+            widen_four(to + p->pad_left / 2, from, inside, w);
+        else
+            for (; channels > 0; channels--, to += v->size)
+                widen_one(to, from++, inside, v, p);
+    }
+}
+
+/* `count` rows from `first` on to the top. */
+static ND_NOINLINE void move_up(int32_t first, int32_t count, const planes *v)
+{
+    for (int32_t c = 0; c < 4; c++) {
+        uint32_t *to = v->top + c * v->size;
+        const uint32_t *from = to + first * v->row;
+        int32_t words = count * v->row;
+        ND_NO_UNROLL
+        for (; words > 3; words -= 4, to += 4, from += 4) {
+            to[0] = from[0];
+            to[1] = from[1];
+            to[2] = from[2];
+            to[3] = from[3];
+        }
+        ND_NO_UNROLL
+        for (; words > 0; words--)
+            *to++ = *from++;
+    }
+}
+
+static void clamp_all(int8_t *out, int32_t count, const nd_conv_params *p)
+{
+    if (p->activation_min > -128 || p->activation_max < 127) {
+        ND_NO_UNROLL
+        for (int32_t i = 0; i < count; i++)
+            out[i] = (int8_t)nd_clamp(out[i], p->activation_min, p->activation_max);
+    }
+}
+
+/* One to four channels of one image, band by band. */
+static ND_NOINLINE void some_channels(int8_t *output, const int8_t *image, int32_t c, int32_t rows, nd_plane *plane,
+                                      const planes *v, const widening *w, const nd_conv_params *p,
+                                      nd_plane_kernel *kernel)
+{
+    const int32_t channels = nd_min(p->output_channels - c, 4), stride = p->stride_height;
+    const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
+    const int32_t band = (rows - reach) / stride + 1, keep = nd_max(reach - stride, 0);
+    const int32_t size = p->filter_height * p->filter_width;
+    int32_t kept = 0, y = 0;
+    for (;;) {
+        plane->height = nd_min(band, p->output_height - y);
+        read_rows(kept, (plane->height - 1) * stride + reach - kept, image + c, y * stride + kept - p->pad_top,
+                  channels, band < p->output_height, v, w, p);
+        int8_t *out = output + y * p->output_width * p->output_channels + c;
+        const uint32_t *x = v->top;
+        const int8_t *taps = p->weights + c * size;
+        const int32_t *channel = p->channels + c * 4;
+        ND_NO_UNROLL
+        for (int32_t n = channels; n > 0; n--, x += v->size, taps += size, channel += 4)
+            kernel(out++, x, plane, taps, channel);
+        y += band;
+        if (y >= p->output_height)
+            return;
+        move_up(band * stride, kept = keep, v);
+    }
+}
+
+void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p,
+                      nd_plane_kernel *kernel)
+{
+    nd_plane *plane = (nd_plane *)scratch;
+    const int32_t row = (p->output_width * p->stride_width + p->filter_width + 2) / 2;
+    const int32_t odd = p->pad_left % 2;
+    const planes v = {plane->taps + p->filter_height * (p->filter_width - 1), row, rows * row,
+                      nd_min(p->input_width, 2 * row - p->pad_left),
+                      (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u};
+    const widening w = {4 * v.size, p->input_channels, v.zero, odd, v.pixels - odd, 4 * row,
+                        p->input_width * p->input_channels};
+    plane->tap_step = 4 * row * p->dilation_height;
+    plane->row_step = 4 * row * p->stride_height;
+    plane->width = p->output_width;
+    plane->step = p->output_channels;
+    plane->filter_height = p->filter_height;
+    fill(v.top, 4 * v.size, v.zero);
+    ND_NO_UNROLL
+    for (int32_t batch = 0; batch < p->batches; batch++) {
+        ND_NO_UNROLL
+        for (int32_t c = 0; c < p->output_channels; c += 4)
+            some_channels(output, input, c, rows, plane, &v, &w, p, kernel);
+        clamp_all(output, p->output_height * p->output_width * p->output_channels, p);
+        output += p->output_height * p->output_width * p->output_channels;
+        input += p->input_height * p->input_width * p->input_channels;
+    }
+}
