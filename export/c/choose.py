@@ -15,7 +15,7 @@ from ndtool.export.c.strips import can_join, strip
 
 STRIP_ROWS = (1, 2, 4, 8)  # of the last call's output in each step
 UNMEASURED = 1000.0  # what a preferred candidate is taken to cost, without a measurement
-QUICK_STEPS = 0  # of the planner's search while strips are compared
+NORM = 64  # see _soft_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,25 +181,29 @@ class _Shrinking:
     def run(self, slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
         """The best slots found."""
         arena = self._plan(slots)
-        score = self._score(slots, arena)
+        best, best_score = slots, self._score(slots, arena.arena_bytes)
+        soft = self._score(slots, _soft_bytes(arena, len(slots)))
         while True:
             trials = [(trial, self._plan(trial)) for trial in self._trials(slots, _peak(arena, len(slots)))]
-            smaller = [(trial, there) for trial, there in trials if there.arena_bytes < arena.arena_bytes]
-            self._market.learn([slot for trial, _ in smaller for slot in trial if isinstance(slot, Strip)])
-            scored = [(self._score(trial, there), i) for i, (trial, there) in enumerate(smaller)]
-            if not scored or min(scored)[0] >= score - 1e-9:
-                return slots
-            score, index = min(scored)
-            slots, arena = smaller[index]
+            sizes = [_soft_bytes(there, len(trial)) for trial, there in trials]
+            useful = [i for i, size in enumerate(sizes) if size < _soft_bytes(arena, len(slots))]
+            self._market.learn([slot for i in useful for slot in trials[i][0] if isinstance(slot, Strip)])
+            scored = [(self._score(trials[i][0], sizes[i]), i) for i in useful]
+            if not scored or min(scored)[0] >= soft - 1e-9:
+                return best
+            soft, index = min(scored)
+            slots, arena = trials[index]
+            if (score := self._score(slots, arena.arena_bytes)) < best_score:
+                best, best_score = slots, score
 
     def _plan(self, slots: tuple[Slot, ...]) -> Plan:
-        return plan(self._draft.program(slots), search_steps=QUICK_STEPS)
+        return plan(self._draft.program(slots))
 
-    def _score(self, slots: Sequence[Slot], arena: Plan) -> float:
+    def _score(self, slots: Sequence[Slot], sram: float) -> float:
         calls = [call for slot in slots for call in slot.calls]
         values = _values(calls, self._market)
         latency = sum(map(self._market.cost, slots))
-        return self._objective.score(Values(latency=latency, sram=arena.arena_bytes, flash=values.flash))
+        return self._objective.score(Values(latency=latency, sram=sram, flash=values.flash))
 
     def _trials(self, slots: tuple[Slot, ...], peak: int) -> Iterator[tuple[Slot, ...]]:
         """Every run of slots around the peak that can be one strip, with every number of rows."""
@@ -209,7 +213,9 @@ class _Shrinking:
         while last + 1 < len(slots) and self._joins(slots, last):
             last += 1
         for start in range(first, peak + 1):
-            for end in range(max(peak, start + 1), last + 1):
+            for end in range(peak, last + 1):
+                if start == end and not isinstance(slots[start], Strip):
+                    continue
                 calls = [call for slot in slots[start : end + 1] for call in slot.calls]
                 for rows in STRIP_ROWS:
                     if rows < calls[-1].writes[0].shape[1]:
@@ -232,3 +238,13 @@ class _Shrinking:
 def _peak(arena: Plan, times: int) -> int:
     """The time at which most bytes are alive."""
     return max(range(times), key=arena.live_bytes)
+
+
+def _soft_bytes(arena: Plan, times: int) -> float:
+    """The arena, a little more where many moments need nearly all of it: one of several peaks is worth lowering.
+
+    The norm of what is alive, of an order at which twice as many moments of the same height count as 1 % more bytes.
+    """
+    alive = [arena.live_bytes(time) for time in range(times)]
+    highest = max(alive)
+    return arena.arena_bytes * sum((each / highest) ** NORM for each in alive) ** (1 / NORM) if highest else 0.0
