@@ -6,28 +6,52 @@
  * Element by element: the output may take the place of an input of its own size. */
 #include "ndtool_kernels.h"
 
-static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
+typedef struct {
+    int32_t factor1, factor2, offset, rounding, shift;
+} formula;
+
+static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const formula *f)
 {
-    const int32_t step1 = p->broadcast.step1[3], step2 = p->broadcast.step2[3];
-    const int32_t factor1 = p->factor1, factor2 = p->factor2, offset = p->offset + p->rounding, shift = p->shift;
-    const int32_t low = p->activation_min, high = p->activation_max;
-    const int8_t *end = output + p->broadcast.size[3];
+    const int32_t factor1 = f->factor1, factor2 = f->factor2, offset = f->offset + f->rounding, shift = f->shift;
 
     ND_NO_UNROLL
-    for (; output < end; a += step1, b += step2)
-        *output++ = (int8_t)nd_clamp((factor1 * *a + factor2 * *b + offset) >> shift, low, high);
+    for (const int8_t *end = output + count; output < end;)
+        *output++ = (int8_t)nd_clamp((factor1 * *a++ + factor2 * *b++ + offset) >> shift, -128, 127);
 }
 
-static ND_NOINLINE void add_row_away(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
+static ND_NOINLINE void add_row_away(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const formula *f)
 {
-    for (int32_t i = 0; i < p->broadcast.size[3]; i++) {
-        const int32_t sum = p->factor1 * *a + p->factor2 * *b + p->offset;
+    const int32_t factor1 = f->factor1, factor2 = f->factor2, offset = f->offset, rounding = f->rounding;
+    const int32_t shift = f->shift;
 
-        output[i] = (int8_t)nd_clamp((sum + (sum >> 31) + p->rounding) >> p->shift, p->activation_min,
-                                     p->activation_max);
-        a += p->broadcast.step1[3];
-        b += p->broadcast.step2[3];
+    ND_NO_UNROLL
+    for (const int8_t *end = output + count; output < end;) {
+        const int32_t sum = factor1 * *a++ + factor2 * *b++ + offset;
+
+        *output++ = (int8_t)nd_clamp((sum + (sum >> 31) + rounding) >> shift, -128, 127);
     }
+}
+
+/* A row; an input that stays in place is a part of the offset. */
+static void add_any_row(int8_t *output, const int8_t *a, const int8_t *b, const nd_add_fast_params *p)
+{
+    const int32_t count = p->broadcast.size[3];
+    formula f = {p->factor1, p->factor2, p->offset, p->rounding, p->shift};
+
+    if (p->broadcast.step1[3] == 0) {
+        f.offset += f.factor1 * *a;
+        f.factor1 = 0;
+        a = b;
+    } else if (p->broadcast.step2[3] == 0) {
+        f.offset += f.factor2 * *b;
+        f.factor2 = 0;
+        b = a;
+    }
+    if (p->away)
+        add_row_away(output, a, b, count, &f);
+    else
+        add_row(output, a, b, count, &f);
+    nd_clamp_bytes(output, count, p->activation_min, p->activation_max);
 }
 
 void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p)
@@ -37,13 +61,8 @@ void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, con
     for (int32_t i = 0; i < s->size[0]; i++) {
         for (int32_t j = 0; j < s->size[1]; j++) {
             for (int32_t k = 0; k < s->size[2]; k++) {
-                const int8_t *a = input1 + i * s->step1[0] + j * s->step1[1] + k * s->step1[2];
-                const int8_t *b = input2 + i * s->step2[0] + j * s->step2[1] + k * s->step2[2];
-
-                if (p->away)
-                    add_row_away(output, a, b, p);
-                else
-                    add_row(output, a, b, p);
+                add_any_row(output, input1 + i * s->step1[0] + j * s->step1[1] + k * s->step1[2],
+                            input2 + i * s->step2[0] + j * s->step2[1] + k * s->step2[2], p);
                 output += s->size[3];
             }
         }

@@ -174,7 +174,8 @@ typedef struct {
     int32_t input1_zero_point, input1_multiplier, input1_shift;
     int32_t input2_zero_point, input2_multiplier, input2_shift;
     int32_t output_zero_point, output_multiplier, output_shift;
-    int32_t sign; /* 1: sum, -1: difference */
+    int32_t sign;     /* 1: sum, -1: difference */
+    int32_t rounding; /* of nd_add_rounded only: see nd_requantize_fast */
     int32_t activation_min, activation_max;
 } nd_add_params;
 
@@ -217,6 +218,7 @@ typedef struct {
 void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
 void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
 void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
+void nd_add_rounded(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
 void nd_add_fast(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
 void nd_add_dsp(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_fast_params *p);
 void nd_mul(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_mul_params *p);

@@ -142,6 +142,7 @@ def _add(op: Op, context: Context, walk: Loops) -> Call:
     first, second = _inputs(op)
     multiplier1, multiplier2, output = _add_multipliers(op)
     low, high = _activation_range(op)
+    fast = fast_rounding(output, op.outputs[0].zero_point[0])
     fields: dict[str, Value] = {
         **walk.fields("broadcast."),
         "input1_zero_point": first.zero_point[0],
@@ -154,10 +155,12 @@ def _add(op: Op, context: Context, walk: Loops) -> Call:
         "output_multiplier": output.value,
         "output_shift": output.shift,
         "sign": 1 if op.kind == "ADD" else -1,
+        "rounding": fast[0] if fast else 0,
         "activation_min": low,
         "activation_max": high,
     }
-    return _binary(op, context, "nd_add", Struct(ctype="nd_add_params", fields=fields))
+    kernel = "nd_add_rounded" if fast else "nd_add"
+    return _binary(op, context, kernel, Struct(ctype="nd_add_params", fields=fields))
 
 
 # MUL

@@ -178,6 +178,8 @@ ND_NOINLINE void net_layer_00(uint8_t *arena)
         .offset = -12,
         .multiplier = 1073741824,
         .shift = -1,
+        .rounding = 7,
+        .right_shift = 1,
         .output_zero_point = 3,
     };
 
