@@ -19,9 +19,11 @@ void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t
         const int8_t *row = image + y * p->input_width * p->input_channels + first;
         if (whole) {
             const int32_t inside = width * depth - before - after;
-            memset(patch, p->input_zero_point, (size_t)before);
+            if (before)
+                memset(patch, p->input_zero_point, (size_t)before);
             memcpy(patch + before, row + (x * depth + before), (size_t)inside);
-            memset(patch + before + inside, p->input_zero_point, (size_t)after);
+            if (after)
+                memset(patch + before + inside, p->input_zero_point, (size_t)after);
             patch += width * depth;
         } else {
             for (int32_t j = 0, column = x; j < width; j++, column += p->dilation_width) {

@@ -12,5 +12,5 @@ void nd_widen_1(uint32_t *to, const int8_t *from, int32_t words, int32_t rest, i
         }
     }
     if (rest)
-        nd_widen_rest(to, 1, from + 4 * words, rest, rows, step);
+        nd_widen_rest(to, &from, 1, 4 * words, rest, rows, step);
 }

@@ -1,6 +1,6 @@
 /* Four windows as columns for nd_tile_4. A window has `rows` rows of 4 * words + rest bytes, `step` bytes apart, the
  * first at from[pixel]. First the words of every row: of four bytes (b0, b2) of each pixel, then (b1, b3) of each. Then
- * the bytes that are left of every row, two by two, the last filled up with 0. Nothing beside the rows is read. */
+ * the bytes that are left of every row, two by two, see nd_widen_rest. Nothing beside the rows is read. */
 #include "nd_dsp.h"
 
 #if ND_DSP
@@ -70,6 +70,5 @@ void nd_widen_4(uint32_t *to, const int8_t *const from[4], int32_t words, int32_
     if (words)
         to = widen_words(to, from, words, rows, step);
     if (rest)
-        for (int32_t pixel = 0; pixel < 4; pixel++)
-            nd_widen_rest(to + pixel, 4, from[pixel] + 4 * words, rest, rows, step);
+        nd_widen_rest(to, from, 4, 4 * words, rest, rows, step);
 }

@@ -135,7 +135,8 @@ void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const
                const int32_t *channels_end);
 void nd_widen_4(uint32_t *to, const int8_t *const from[4], int32_t words, int32_t rest, int32_t rows, int32_t step);
 void nd_widen_1(uint32_t *to, const int8_t *from, int32_t words, int32_t rest, int32_t rows, int32_t step);
-void nd_widen_rest(uint32_t *to, int32_t width, const int8_t *from, int32_t rest, int32_t rows, int32_t step);
+void nd_widen_rest(uint32_t *to, const int8_t *const from[], int32_t pixels, int32_t start, int32_t rest, int32_t rows,
+                   int32_t step);
 void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
 void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t width, int32_t first,
                const nd_conv_params *p);
