@@ -7,7 +7,7 @@ from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words
 from ndtool.export.c.operators.pairs import column_order, even, paired_weights
-from ndtool.export.c.operators.windows import Window, window_distance
+from ndtool.export.c.operators.windows import Window, trailing_distance, window_reads
 from ndtool.export.c.quantisation import INT8_MIN, Multiplier
 
 PIXELS = 4  # of one tile
@@ -49,14 +49,22 @@ def dsp_convolution(
     )
     piece = 0 if pointwise else _piece(windows, source.shape[3])
     columns = Scratch(bytes=4 * PIXELS * len(order) + piece, ctype="uint32_t")
-    distance = window_distance(source, target, *windows, step=PIXELS, buffered=True)
     return Call(
         op=op,
         kernel="nd_conv_1x1_dsp" if pointwise else "nd_conv_dsp",
         arguments=(Buffer(tensor=target), Buffer(tensor=source), columns, params),
         macs=int(np.prod(target.shape)) * weights[0].size,
-        overlaps=(Overlap(input=source, distance=distance),),
+        overlaps=(Overlap(input=source, distance=_distance(source, target, windows)),),
     )
+
+
+def _distance(source: Tensor, target: Tensor, windows: tuple[Window, Window]) -> int:
+    """How far the output must trail the input: four pixels at a time are read, then written, the last one by one."""
+    reads = window_reads(source.shape[0], *windows, source.shape[3])
+    tiles = len(reads) // PIXELS * PIXELS
+    starts = np.concatenate([np.arange(0, tiles, PIXELS), np.arange(tiles, len(reads))])
+    ends = np.append(starts[1:], len(reads)) * target.shape[3]
+    return trailing_distance(ends, np.minimum.reduceat(reads, starts), buffered=True)
 
 
 def _plain(windows: tuple[Window, Window]) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ndtool.export.c import CLibrary, compile_tflite, write_library
-from ndtool.tests.export.c.harness import O, model
+from ndtool.tests.export.c.harness import DSP, O, model
 from ndtool.tests.export.c.test_convolution import convolutions, depthwise
 from ndtool.tests.export.c.test_fully_connected import layers
 from ndtool.tests.export.c.test_pooling import means, pools
@@ -37,7 +37,8 @@ def test_the_reference_models_are_clean(shared, tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("features", [None, DSP], ids=["portable", "dsp"])
 @given(st.lists(st.one_of(convolutions(), depthwise(), layers(), pools(), means()), min_size=20, max_size=40))
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_random_layers_are_clean(tmp_path_factory, ops: list[O]):
-    self_test_is_clean(compile_tflite(model(ops), name="t"), tmp_path_factory.mktemp("clean"))
+def test_random_layers_are_clean(tmp_path_factory, features, ops: list[O]):
+    self_test_is_clean(compile_tflite(model(ops), name="t", features=features), tmp_path_factory.mktemp("clean"))
