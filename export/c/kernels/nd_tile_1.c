@@ -23,21 +23,21 @@
 
 /* nd_output_twice: twice the bias r4, multiplier r5, rounding r6, shift r7. */
 #define REQUANTIZE(sum, doubling)                   \
-    "ldm    r12!, {r4-r7}   \n"                     \
+    "ldm    r1!, {r4-r7}    \n"                     \
     "add    " sum ", r4, " sum ", " doubling "\n"   \
     "smmlar r8, " sum ", r5, r6     \n"             \
     "add    r8, r8, " sum ", asr #31 \n"            \
     "asr    r8, r8, r7              \n"             \
     "ssat   " sum ", #8, r8         \n"
 
-/* lr: the end of the column's whole rounds, r12 channels. The stack: 0 out, 4 column, 8 where the loop is entered,
- * 16 to 44 saved, 48 where what is left is, then the last arguments: 56 words, 60 channels_end. */
+/* lr: the end of the column's whole rounds, r12 where it is written. The stack: 0 where the loop is entered, 4 column,
+ * 8 where what is left is, 12 the weights' end, 16 to 44 saved, then the last argument: 56 words. */
 __attribute__((naked)) void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights,
-                                      const int32_t *channels, int32_t words, const int32_t *channels_end)
+                                      const int8_t *weights_end, int32_t words)
 {
     __asm__ volatile(
         "push   {r0-r12, lr}    \n"
-        "mov    r12, r3         \n"
+        "mov    r12, r0         \n"
         "ldr    r4, [sp, #56]   \n"
         "bics   r5, r4, #3      \n"
         "add    lr, r1, r5, lsl #2 \n"
@@ -49,18 +49,18 @@ __attribute__((naked)) void nd_tile_1(int8_t *out, const uint32_t *column, const
         "tst    r4, #4          \n"
         "it     ne              \n"
         "movne  r6, r7          \n"
-        "str    r6, [sp, #8]    \n"
+        "str    r6, [sp]        \n"
         "and    r4, r4, #3      \n"
         "mov    r5, #20         \n"
         "adr.w  r6, 5f + 1      \n"
         "mls    r4, r4, r5, r6  \n"
-        "str    r4, [sp, #48]   \n"
+        "str    r4, [sp, #8]    \n"
         "mov    r1, r2          \n"
         "1:                     \n"
         "ldr    r0, [sp, #4]    \n"
         "movs   r2, #0          \n"
         "movs   r3, #0          \n"
-        "ldr    pc, [sp, #8]    \n"
+        "ldr    pc, [sp]        \n"
         ".p2align 2             \n"
         "2:                     \n"
         EIGHT_TAPS
@@ -71,7 +71,7 @@ __attribute__((naked)) void nd_tile_1(int8_t *out, const uint32_t *column, const
         "4:                     \n"
         "cmp    r0, lr          \n"
         "bne    2b              \n"
-        "ldr    pc, [sp, #48]   \n"
+        "ldr    pc, [sp, #8]    \n"
         ".p2align 2             \n"
         LAST_TAPS
         LAST_TAPS
@@ -80,12 +80,10 @@ __attribute__((naked)) void nd_tile_1(int8_t *out, const uint32_t *column, const
         "subs   r2, r2, r3      \n"
         REQUANTIZE("r3", "lsl #1")
         REQUANTIZE("r2", "asr #7")
-        "ldr    r4, [sp]        \n"
         "bfi    r3, r2, #8, #8  \n"
-        "strh   r3, [r4], #2    \n"
-        "str    r4, [sp]        \n"
-        "ldr    r5, [sp, #60]   \n"
-        "cmp    r12, r5         \n"
+        "strh   r3, [r12], #2   \n"
+        "ldr    r4, [sp, #12]   \n"
+        "cmp    r1, r4          \n"
         "bne    1b              \n"
         "add    sp, sp, #16     \n"
         "pop    {r4-r12, pc}    \n");
@@ -93,18 +91,10 @@ __attribute__((naked)) void nd_tile_1(int8_t *out, const uint32_t *column, const
 
 #else
 
-void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t words,
-               const int32_t *channels_end)
+void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words)
 {
-    for (; channels < channels_end; channels += 8, out += 2) {
-        int32_t both = 0, first = 0;
-        for (int32_t i = 0; i < words; i++, weights += 4) {
-            both = nd_smlad(nd_load_word(weights), column[i], both);
-            first = nd_smlad(nd_even_bytes(nd_load_word(weights)), column[i], first);
-        }
-        out[0] = nd_output_twice(first, channels, 1);
-        out[1] = nd_output_twice(nd_second_sum(both, first), channels + 4, 1);
-    }
+    for (; weights < weights_end; weights += 4 * words + 32, out += 2)
+        nd_pair_output(out, column, 1, weights, words, 1);
 }
 
 #endif

@@ -4,9 +4,9 @@
  * every pair of channels and two taps a word: for each tap a of the first channel and b of the second as the int16
  * 256 b + a, its low byte a. SMLAD of such a word gives the sum of (256 b + a) x; SXTB16 leaves the a, whose SMLAD
  * gives the sum of a x. Their difference is 256 times the sum of b x, modulo 2^32: the compiler has shown that this sum
- * is within [-2^23, 2^23). From `channels` to `channels_end` lie four words for each channel: twice the bias,
- * multiplier, rounding and shift, see nd_output_twice. Without `exact`, 1 is not taken off where a sum is negative:
- * where every such sum gives the smallest output. Writes out[pixel * stride + channel].
+ * is within [-2^23, 2^23). After the words of a pair lie four for each of its channels: twice the bias, multiplier,
+ * rounding and shift, see nd_output_twice. Without `exact`, 1 is not taken off where a sum is negative: where every such
+ * sum gives the smallest output. Writes out[pixel * stride + channel] up to the end of the weights.
  *
  * Eight sums, two words of each operand and two pointers are all registers there are: compilers spill, so by hand. */
 #include "nd_dsp.h"
@@ -38,50 +38,58 @@
     "ssat   " sum ", #8, " sum "    \n"
 #define EXACT(sum, doubling)                    \
     "add    " sum ", r0, " sum ", " doubling "\n" \
-    "smmlar r1, " sum ", r10, r11   \n"         \
-    "add    r1, r1, " sum ", asr #31 \n"        \
-    "asr    r1, r1, lr              \n"         \
-    "ssat   " sum ", #8, r1         \n"
+    "smmlar r12, " sum ", r10, r11  \n"         \
+    "add    r12, r12, " sum ", asr #31 \n"      \
+    "asr    r12, r12, lr            \n"         \
+    "ssat   " sum ", #8, r12        \n"
 #define ALL(requantize)        \
     requantize("r6", "lsl #1") \
     requantize("r7", "lsl #1") \
     requantize("r8", "lsl #1") \
     requantize("r9", "lsl #1") \
-    "ldm    r12!, {r0, r10, r11, lr} \n" \
+    "ldm    r1!, {r0, r10, r11, lr} \n" \
     requantize("r2", "asr #7") \
     requantize("r3", "asr #7") \
     requantize("r4", "asr #7") \
     requantize("r5", "asr #7")
 
-/* The stack: 0 out, 4 column, 8 where the loop is entered, 12 channels, 16 to 44 saved, 48 for r1, then the last
- * arguments: 56 words, then the column's end, 60 channels_end, 64 stride, 68 exact, then where it is requantised. */
+/* The stack: 0 to 12 where each pixel is written, 16 column, 20 the weights' end, 24 to 52 saved, then the last arguments:
+ * 64 words, then the column's end, 68 stride, then where the loop is entered, 72 exact, then where it is requantised. */
 __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights,
-                                      const int32_t *channels, int32_t words, const int32_t *channels_end,
-                                      int32_t stride, int32_t exact)
+                                      const int8_t *weights_end, int32_t words, int32_t stride, int32_t exact)
 {
     __asm__ volatile(
-        "push   {r0-r12, lr}    \n"
-        "ldr    r4, [sp, #56]   \n"
+        "push   {r1-r12, lr}    \n"
+        "sub    sp, sp, #12     \n"
+        "ldr    r4, [sp, #64]   \n"
+        "ldr    r5, [sp, #68]   \n"
+        "ldr    r6, [sp, #72]   \n"
+        "str    r1, [sp, #16]   \n"
+        "str    r3, [sp, #20]   \n"
+        "mov    r7, r0          \n"
+        "add    r8, r7, r5      \n"
+        "add    r9, r8, r5      \n"
+        "add    r10, r9, r5     \n"
+        "stm    sp, {r7-r10}    \n"
         "add    r5, r1, r4, lsl #4 \n"
-        "str    r5, [sp, #56]   \n"
         "sub    r4, r4, #1      \n" /* all but the first word, eight a round; the first round has what is left */
         "and    r4, r4, #7      \n"
-        "mov    r5, #48         \n"
-        "adr.w  r6, 3f + 1      \n" /* + 1: Thumb */
-        "mls    r4, r4, r5, r6  \n"
-        "str    r4, [sp, #8]    \n"
-        "ldr    r4, [sp, #68]   \n"
-        "adr.w  r5, 4f + 1      \n"
-        "adr.w  r6, 6f + 1      \n"
-        "cmp    r4, #0          \n"
+        "mov    r7, #48         \n"
+        "adr.w  r8, 3f + 1      \n" /* + 1: Thumb */
+        "mls    r4, r4, r7, r8  \n"
+        "adr.w  r7, 4f + 1      \n"
+        "adr.w  r8, 6f + 1      \n"
+        "cmp    r6, #0          \n"
         "it     ne              \n"
-        "movne  r5, r6          \n"
-        "str    r5, [sp, #68]   \n"
+        "movne  r7, r8          \n"
+        "str    r5, [sp, #64]   \n"
+        "str    r4, [sp, #68]   \n"
+        "str    r7, [sp, #72]   \n"
         "mov    r1, r2          \n"
         "1:                     \n"
-        "ldr    r0, [sp, #4]    \n"
+        "ldr    r0, [sp, #16]   \n"
         FIRST
-        "ldr    pc, [sp, #8]    \n"
+        "ldr    pc, [sp, #68]   \n"
         ".p2align 2             \n"
         "2:                     \n"
         NEXT
@@ -94,62 +102,48 @@ __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const
         NEXT
         ".p2align 2             \n"
         "3:                     \n"
-        "ldr    r10, [sp, #56]  \n"
+        "ldr    r10, [sp, #64]  \n"
         "cmp    r0, r10         \n"
         "bne.w  2b              \n"
-        "ldr    r12, [sp, #12]  \n"
         "sub    r2, r2, r6      \n"
         "sub    r3, r3, r7      \n"
         "sub    r4, r4, r8      \n"
         "sub    r5, r5, r9      \n"
-        "ldm    r12!, {r0, r10, r11, lr} \n"
-        "ldr    pc, [sp, #68]   \n"
+        "ldm    r1!, {r0, r10, r11, lr} \n"
+        "ldr    pc, [sp, #72]   \n"
         ".p2align 2             \n"
         "4:                     \n"
         ALL(SHORT)
         "5:                     \n"
-        "str    r12, [sp, #12]  \n"
-        "ldr    r0, [sp]        \n"
-        "ldr    r10, [sp, #64]  \n"
-        "add    r11, r10, r10, lsl #1 \n"
+        "ldm    sp, {r0, r10, r11, r12} \n"
         "bfi    r6, r2, #8, #8  \n"
         "bfi    r7, r3, #8, #8  \n"
         "bfi    r8, r4, #8, #8  \n"
         "bfi    r9, r5, #8, #8  \n"
-        "strh   r7, [r0, r10]   \n"
-        "strh   r8, [r0, r10, lsl #1] \n"
-        "strh   r9, [r0, r11]   \n"
         "strh   r6, [r0], #2    \n"
-        "str    r0, [sp]        \n"
-        "ldr    r10, [sp, #60]  \n"
-        "cmp    r12, r10        \n"
+        "strh   r7, [r10], #2   \n"
+        "strh   r8, [r11], #2   \n"
+        "strh   r9, [r12], #2   \n"
+        "stm    sp, {r0, r10, r11, r12} \n"
+        "ldr    r10, [sp, #20]  \n"
+        "cmp    r1, r10         \n"
         "bne.w  1b              \n"
-        "add    sp, sp, #16     \n"
+        "add    sp, sp, #24     \n"
         "pop    {r4-r12, pc}    \n"
         ".p2align 2             \n"
         "6:                     \n"
-        "str    r1, [sp, #48]   \n"
         ALL(EXACT)
-        "ldr    r1, [sp, #48]   \n"
         "b      5b              \n");
 }
 
 #else
 
-void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t words,
-               const int32_t *channels_end, int32_t stride, int32_t exact)
+void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+               int32_t stride, int32_t exact)
 {
-    for (; channels < channels_end; channels += 8, out += 2, weights += 4 * words)
-        for (int32_t pixel = 0; pixel < 4; pixel++) {
-            int32_t both = 0, first = 0;
-            for (int32_t i = 0; i < words; i++) {
-                const uint32_t w = nd_load_word(weights + 4 * i), x = column[4 * i + pixel];
-                both = nd_smlad(w, x, both);
-                first = nd_smlad(nd_even_bytes(w), x, first);
-            }
-            out[pixel * stride] = nd_output_twice(first, channels, exact);
-            out[pixel * stride + 1] = nd_output_twice(nd_second_sum(both, first), channels + 4, exact);
-        }
+    for (; weights < weights_end; weights += 4 * words + 32, out += 2)
+        for (int32_t pixel = 0; pixel < 4; pixel++)
+            nd_pair_output(out + pixel * stride, column + pixel, 4, weights, words, exact);
 }
 
 #endif

@@ -129,10 +129,9 @@ void nd_conv_1x1(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_conv_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
 void nd_conv_1x1_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
 void nd_columns_dsp(int8_t *output, int32_t pixels, const uint32_t *columns, int32_t words, const nd_conv_params *p);
-void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t words,
-               const int32_t *channels_end, int32_t stride, int32_t exact);
-void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t words,
-               const int32_t *channels_end);
+void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+               int32_t stride, int32_t exact);
+void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words);
 void nd_widen_4(uint32_t *to, const int8_t *const from[4], int32_t words, int32_t rest, int32_t rows, int32_t step);
 void nd_widen_1(uint32_t *to, const int8_t *from, int32_t words, int32_t rest, int32_t rows, int32_t step);
 void nd_widen_rest(uint32_t *to, const int8_t *const from[], int32_t pixels, int32_t start, int32_t rest, int32_t rows,

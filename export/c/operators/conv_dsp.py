@@ -6,7 +6,7 @@ from ndtool.export.c.call import Buffer, Call, Constant, Overlap, Scratch, Struc
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words
-from ndtool.export.c.operators.pairs import column_order, even, paired_weights
+from ndtool.export.c.operators.pairs import column_order, paired_weights, with_channels
 from ndtool.export.c.operators.windows import Window, trailing_distance, window_reads
 from ndtool.export.c.quantisation import INT8_MIN, Multiplier
 
@@ -42,8 +42,7 @@ def dsp_convolution(
         ctype=portable.ctype,
         fields={
             **{name: value for name, value in portable.fields.items() if name not in ("bias", "multipliers", "shifts")},
-            "weights": Constant(role="weights", values=pairs),
-            "channels": Constant(role="channels", values=even(words * np.array([2, 1, 1, 1], np.int32))),
+            "weights": Constant(role="weights", values=with_channels(pairs, words)),
             "exact": int(_negative_sums_matter(op, bias, weights, portable)),
         },
     )

@@ -55,6 +55,11 @@ def paired_fours(weights: np.ndarray) -> np.ndarray | None:
     return None if pairs is None else pairs.reshape(-1, 2, *pairs.shape[1:]).transpose(0, 2, 1, 3, 4)
 
 
-def even(words: np.ndarray) -> np.ndarray:
-    """Rows of the channels, with one of zeros beside an odd one."""
-    return np.pad(words, ((0, len(words) % 2), (0, 0)))
+def with_channels(pairs: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """The weights of each pair followed by its two channels' words, the bias twice: (pairs, bytes) int8.
+
+    pairs: of paired_weights. channels: (channels, 4) int32, of channel_words.
+    """
+    twice = channels * np.array([2, 1, 1, 1], np.int32)
+    padded = np.pad(twice, ((0, len(twice) % 2), (0, 0))).astype("<i4").reshape(len(pairs), -1)
+    return np.concatenate([pairs.reshape(len(pairs), -1), padded.view(np.int8)], axis=1)
