@@ -8,12 +8,10 @@ void nd_conv_1x1_dsp(int8_t *output, const int8_t *input, uint32_t *columns, con
     const int32_t depth = p->input_channels;
     for (int32_t left = p->batches * p->output_height * p->output_width, pixels; left > 0; left -= pixels) {
         pixels = left >= 4 ? 4 : 1;
-        if (pixels == 4) {
-            const int8_t *const from[4] = {input, input + depth, input + 2 * depth, input + 3 * depth};
-            nd_widen_4(columns, from, depth / 4, 0, 1, 0);
-        } else {
-            nd_widen_1(columns, input, depth / 4, 0, 1, 0);
-        }
+        if (pixels == 4)
+            nd_widen_4(columns, input, depth, depth / 4, 1, 0);
+        else
+            nd_widen_1(columns, input, depth / 4, 1, 0);
         nd_columns_dsp(output, pixels, columns, depth / 2, p);
         input += pixels * depth;
         output += pixels * p->output_channels;

@@ -1,9 +1,9 @@
 /* Convolution of any filter, stride, dilation and padding, one group, two taps at a time: what nd_conv computes.
  *
- * Four output pixels at a time, the last ones one by one: their windows are widened to int16 into `columns`, for each
- * pixel the words of nd_widen_4, then multiplied with every channel's weights by nd_columns_dsp. Behind the columns of
- * four pixels lies a piece of the image with what surrounds it, for windows that reach beyond it or are dilated in
- * width: either all that four windows of one row cover, or one window after the other.
+ * Four output pixels at a time, the last ones one by one: their windows are widened to int16 into `columns`, by
+ * nd_widen_4 and nd_widen_rest, then multiplied with every channel's weights by nd_columns_dsp. Behind the columns of
+ * four pixels lies a piece of the image with what surrounds it, for windows that reach beyond it, are dilated in width
+ * or lie in two rows: either all that four windows of one row cover, or one window after the other.
  *
  * Four pixels are read before they are written: the output may trail the input in the same memory. */
 #include "nd_dsp.h"
@@ -35,68 +35,64 @@ static int is_inside(const place *w, int32_t width, const nd_conv_params *p)
     return w->y >= 0 && w->y + reach <= p->input_height && w->x >= 0 && w->x + width <= p->input_width;
 }
 
-static int32_t offset(const place *w, const nd_conv_params *p)
-{
-    return (w->y * p->input_width + w->x) * p->input_channels;
-}
+/* Where windows are: the first, how far the next ones are from it and how far a window's rows are apart. */
+typedef struct {
+    const int8_t *first;
+    int32_t apart, step;
+} windows;
 
-/* The windows of pixels in one row, not dilated in width. Returns how far apart the rows of a window are. */
-static int32_t find_neighbours(const int8_t *from[4], int8_t *piece, place *w, int32_t pixels, const nd_conv_params *p)
+/* Of pixels in one row, not dilated in width. */
+static windows find_neighbours(int8_t *piece, place *w, int32_t pixels, const nd_conv_params *p)
 {
     const int32_t depth = p->input_channels, covered = (pixels - 1) * p->stride_width + p->filter_width;
-    const int8_t *first = piece;
-    int32_t step = covered * depth;
+    windows found = {piece, p->stride_width * depth, covered * depth};
     if (is_inside(w, covered, p)) {
-        first = w->image + offset(w, p);
-        step = p->input_width * depth * p->dilation_height;
+        found.first = w->image + (w->y * p->input_width + w->x) * depth;
+        found.step = p->input_width * depth * p->dilation_height;
     } else {
         nd_gather(piece, w->image, w->y, w->x, covered, 0, p);
     }
-    for (int32_t i = 0; i < pixels; i++)
-        from[i] = first + i * p->stride_width * depth;
     advance(w, pixels, p);
-    return step;
+    return found;
 }
 
-/* The windows of any pixels. */
-static int32_t find_each(const int8_t *from[4], int8_t *piece, place *w, int32_t pixels, const nd_conv_params *p)
+/* Of any pixels: copied one by one. */
+static windows find_each(int8_t *piece, place *w, int32_t pixels, const nd_conv_params *p)
 {
-    const int32_t row = p->filter_width * p->input_channels;
-    place each[4];
-    int inside = p->dilation_width == 1;
+    const int32_t step = p->filter_width * p->input_channels, apart = p->filter_height * step;
+    ND_NO_UNROLL
     for (int32_t i = 0; i < pixels; i++) {
-        each[i] = *w;
-        inside = inside && is_inside(w, p->filter_width, p);
+        nd_gather(piece + i * apart, w->image, w->y, w->x, p->filter_width, 0, p);
         advance(w, 1, p);
     }
-    for (int32_t i = 0; i < pixels; i++) {
-        if (inside) {
-            from[i] = each[i].image + offset(&each[i], p);
-        } else {
-            from[i] = piece + i * p->filter_height * row;
-            nd_gather(piece + i * p->filter_height * row, each[i].image, each[i].y, each[i].x, p->filter_width, 0, p);
-        }
-    }
-    return inside ? p->input_width * p->input_channels * p->dilation_height : row;
+    return (windows){piece, apart, step};
+}
+
+/* All taps of one or four windows. */
+static void widen(uint32_t *columns, int32_t pixels, const windows *w, const nd_conv_params *p)
+{
+    const int32_t rows = p->filter_height, width = p->filter_width * p->input_channels;
+    const int32_t words = width / 4, rest = width % 4;
+    if (words && pixels == 4)
+        columns = nd_widen_4(columns, w->first, w->apart, words, rows, w->step);
+    else if (words)
+        columns = nd_widen_1(columns, w->first, words, rows, w->step);
+    if (rest)
+        nd_widen_rest(columns, pixels, w->first + 4 * words, w->apart, rest, rows, w->step);
 }
 
 void nd_conv_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p)
 {
-    const int32_t rows = p->filter_height, width = p->filter_width * p->input_channels;
-    const int32_t whole = width / 4, rest = width % 4;
-    const int32_t words = 2 * whole * rows + (rest * rows + 1) / 2;
+    const int32_t width = p->filter_width * p->input_channels;
+    const int32_t words = 2 * (width / 4) * p->filter_height + (width % 4 * p->filter_height + 1) / 2;
+    const int32_t end = p->output_width * p->stride_width - p->pad_left;
     int8_t *piece = (int8_t *)(columns + 4 * words);
     place w = {input, -p->pad_top, -p->pad_left};
     for (int32_t left = p->batches * p->output_height * p->output_width, pixels; left > 0; left -= pixels) {
-        const int8_t *from[4];
         pixels = left >= 4 ? 4 : 1;
-        const int32_t last = w.x + (pixels - 1) * p->stride_width;
-        const int one_row = last < p->output_width * p->stride_width - p->pad_left && p->dilation_width == 1;
-        const int32_t step = (one_row ? find_neighbours : find_each)(from, piece, &w, pixels, p);
-        if (pixels == 4)
-            nd_widen_4(columns, from, whole, rest, rows, step);
-        else
-            nd_widen_1(columns, from[0], whole, rest, rows, step);
+        const int one_row = w.x + (pixels - 1) * p->stride_width < end && p->dilation_width == 1;
+        const windows found = (one_row ? find_neighbours : find_each)(piece, &w, pixels, p);
+        widen(columns, pixels, &found, p);
         nd_columns_dsp(output, pixels, columns, words, p);
         output += pixels * p->output_channels;
     }

@@ -152,6 +152,14 @@ static void multiply(int8_t *out, const int8_t *row, const int8_t *weights, cons
 
 #endif
 
+/* `count` bytes, filled up with zeros to `all`. */
+static ND_NOINLINE void copy_bytes(int8_t *to, const int8_t *from, int32_t count, int32_t all)
+{
+    ND_NO_UNROLL
+    for (int32_t i = 0; i < all; i++)
+        to[i] = i < count ? from[i] : 0;
+}
+
 void nd_fully_connected_dsp(int8_t *output, const int8_t *input, int8_t *copy, const nd_fully_connected_params *p)
 {
     const int32_t fours = (p->inputs + 3) / 4, outputs = p->outputs, whole = outputs & ~3;
@@ -161,15 +169,15 @@ void nd_fully_connected_dsp(int8_t *output, const int8_t *input, int8_t *copy, c
     for (int32_t r = 0; r < p->rows; r++, input += p->inputs, output += outputs) {
         const int8_t *row = input;
         if (p->inputs % 4) {
-            memset(copy + p->inputs, 0, (size_t)(4 * fours - p->inputs));
-            row = memcpy(copy, input, (size_t)p->inputs);
+            copy_bytes(copy, input, p->inputs, 4 * fours);
+            row = copy;
         }
         if (whole)
             multiply(output, row, p->weights, p->channels, fours, last, shared);
         if (whole < outputs) {
             int8_t four[4];
             multiply(four, row, p->weights + 4 * fours * whole, last, fours, last + 4 * words, shared);
-            memcpy(output + whole, four, (size_t)(outputs - whole));
+            copy_bytes(output + whole, four, outputs - whole, outputs - whole);
         }
         if (p->activation_min > -128 || p->activation_max < 127)
             nd_clamp_bytes(output, outputs, p->activation_min, p->activation_max);

@@ -72,8 +72,10 @@ __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const
         "add    r10, r9, r5     \n"
         "stm    sp, {r7-r10}    \n"
         "add    r5, r1, r4, lsl #4 \n"
-        "sub    r4, r4, #1      \n" /* all but the first word, eight a round; the first round has what is left */
-        "and    r4, r4, #7      \n"
+        "sub    r4, r4, #1      \n" /* all but the first word, twelve a round; the first round has what is left */
+        "mov    r7, #12         \n"
+        "udiv   r8, r4, r7      \n"
+        "mls    r4, r8, r7, r4  \n"
         "mov    r7, #48         \n"
         "adr.w  r8, 3f + 1      \n" /* + 1: Thumb */
         "mls    r4, r4, r7, r8  \n"
@@ -92,6 +94,10 @@ __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const
         "ldr    pc, [sp, #68]   \n"
         ".p2align 2             \n"
         "2:                     \n"
+        NEXT
+        NEXT
+        NEXT
+        NEXT
         NEXT
         NEXT
         NEXT

@@ -1,22 +1,25 @@
-/* Four windows as columns for nd_tile_4. A window has `rows` rows of 4 * words + rest bytes, `step` bytes apart, the
- * first at from[pixel]. First the words of every row: of four bytes (b0, b2) of each pixel, then (b1, b3) of each. Then
- * the bytes that are left of every row, two by two, see nd_widen_rest. Nothing beside the rows is read. */
+/* The whole words of four windows as columns for nd_tile_4. A window has `rows` rows of 4 * words bytes, `step` bytes
+ * apart; the windows begin `apart` bytes from each other. Of every four bytes (b0, b2) of each window, then (b1, b3) of
+ * each. At least one word of one row. Returns where the columns end. */
 #include "nd_dsp.h"
 
 #if ND_DSP
 
-/* r0 to r3 are the windows, r12 where they go, lr the words that are left of a row. The stack: 0 words, 4 rows, 8 to 40
- * saved, 44 the step, then from row to row. Returns where the next column goes. */
-static __attribute__((naked)) uint32_t *widen_words(uint32_t *to, const int8_t *const from[4], int32_t words,
-                                                    int32_t rows, int32_t step)
+/* r0 to r3 are the windows, r12 where they go, lr the words that are left of a row. The stack: 0 words, 4 to 36 saved,
+ * 40 rows, 44 the step, then from row to row. */
+__attribute__((naked)) uint32_t *nd_widen_4(uint32_t *to, const int8_t *from, int32_t apart, int32_t words,
+                                            int32_t rows, int32_t step)
 {
     __asm__ volatile(
-        "push   {r2-r11, lr}    \n"
+        "push   {r3-r11, lr}    \n"
         "ldr    r4, [sp, #44]   \n"
-        "sub    r4, r4, r2, lsl #2 \n"
+        "sub    r4, r4, r3, lsl #2 \n"
         "str    r4, [sp, #44]   \n"
         "mov    r12, r0         \n"
-        "ldm    r1, {r0-r3}     \n"
+        "mov    r0, r1          \n"
+        "add    r1, r0, r2      \n"
+        "add    r3, r1, r2, lsl #1 \n"
+        "add    r2, r1, r2      \n"
         "1:                     \n"
         "ldr    lr, [sp]        \n"
         "2:                     \n"
@@ -35,28 +38,27 @@ static __attribute__((naked)) uint32_t *widen_words(uint32_t *to, const int8_t *
         "stm    r12!, {r4-r11}  \n"
         "subs   lr, lr, #1      \n"
         "bne    2b              \n"
-        "ldr    r5, [sp, #4]    \n"
-        "ldr    r4, [sp, #44]   \n"
+        "ldrd   r5, r4, [sp, #40] \n"
         "subs   r5, r5, #1      \n"
-        "str    r5, [sp, #4]    \n"
+        "str    r5, [sp, #40]   \n"
         "add    r0, r0, r4      \n"
         "add    r1, r1, r4      \n"
         "add    r2, r2, r4      \n"
         "add    r3, r3, r4      \n"
         "bne    1b              \n"
         "mov    r0, r12         \n"
-        "add    sp, sp, #8      \n"
+        "add    sp, sp, #4      \n"
         "pop    {r4-r11, pc}    \n");
 }
 
 #else
 
-static uint32_t *widen_words(uint32_t *to, const int8_t *const from[4], int32_t words, int32_t rows, int32_t step)
+uint32_t *nd_widen_4(uint32_t *to, const int8_t *from, int32_t apart, int32_t words, int32_t rows, int32_t step)
 {
     for (int32_t row = 0; row < rows; row++)
         for (int32_t i = 0; i < words; i++, to += 8)
             for (int32_t pixel = 0; pixel < 4; pixel++) {
-                const uint32_t word = nd_load_word(from[pixel] + row * step + 4 * i);
+                const uint32_t word = nd_load_word(from + pixel * apart + row * step + 4 * i);
                 to[pixel] = nd_even_bytes(word);
                 to[pixel + 4] = nd_odd_bytes(word);
             }
@@ -64,11 +66,3 @@ static uint32_t *widen_words(uint32_t *to, const int8_t *const from[4], int32_t 
 }
 
 #endif
-
-void nd_widen_4(uint32_t *to, const int8_t *const from[4], int32_t words, int32_t rest, int32_t rows, int32_t step)
-{
-    if (words)
-        to = widen_words(to, from, words, rows, step);
-    if (rest)
-        nd_widen_rest(to, from, 4, 4 * words, rest, rows, step);
-}

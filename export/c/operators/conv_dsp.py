@@ -74,12 +74,9 @@ def _piece(windows: tuple[Window, Window], depth: int) -> int:
     """Bytes of the piece of the image that nd_conv_dsp copies for windows that are not in the image as they are."""
     height, width = windows
     inside = all((w.output - 1) * w.stride + w.reach - w.before <= w.input and not w.before for w in windows)
-    if inside and width.dilation == 1:
-        return 0
-    pixels = [PIXELS * width.filter] if width.output % PIXELS or width.dilation > 1 else []
-    if width.output >= PIXELS and width.dilation == 1:
-        pixels.append((PIXELS - 1) * width.stride + width.filter)
-    return max(pixels) * height.filter * depth
+    each = PIXELS * width.filter if width.output % PIXELS or width.dilation > 1 else 0
+    together = 0 if inside or width.output < PIXELS else (PIXELS - 1) * width.stride + width.filter
+    return max(each, together) * height.filter * depth
 
 
 def _negative_sums_matter(op: Op, bias: np.ndarray, weights: np.ndarray, params: Struct) -> bool:
