@@ -30,7 +30,7 @@ def dims(shape: Iterable[int]) -> str:
 def array(declaration: str, values: np.ndarray) -> str:
     """A constant array with its values."""
     flat = values.reshape(-1)
-    if flat.size > 1 and not flat.view(np.uint8).any():
+    if flat.size > 1 and not np.ascontiguousarray(flat).view(np.uint8).any():
         return f"{declaration} = {{0}};\n"
     if values.dtype.kind == "f":
         literals = [float_literal(value) if values.dtype == np.float32 else repr(float(value)) for value in flat]

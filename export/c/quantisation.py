@@ -69,14 +69,16 @@ def activation_range(activation: str | tuple[int, int], scale: float, zero_point
     return max(low, INT8_MIN), min(high, INT8_MAX)
 
 
-def multiplier_like_double(real: float, sums: tuple[int, int], results: tuple[int, int]) -> Multiplier | None:
+def multiplier_like_double(
+    real: float, sums: tuple[int, int], results: tuple[int, int], *, halves_up: bool = False
+) -> Multiplier | None:
     """A multiplier that, rounded once, gives round(sum * real) as double precision computes it.
 
     LiteRT's FULLY_CONNECTED scales in double precision, halves away from zero, which a 31-bit multiplier can only
     follow where no sum comes too near to a half. This finds a multiplier, the nearest or one a few units beside it,
     that agrees for every sum in `sums` (smallest, largest) whose result matters: both are monotonic, so that it is
     enough to compare them around the sums where the result steps from one value in `results` (smallest, largest) to
-    the next.
+    the next. With `halves_up` the kernel rounds halves up, not away from zero.
 
     Returns:
         None if there is none, or if a result could leave int32.
@@ -93,7 +95,7 @@ def multiplier_like_double(real: float, sums: tuple[int, int], results: tuple[in
         value = nearest.value + distance
         if 0 < value < 1 << 31:
             candidate = Multiplier(value, nearest.shift)
-            if np.array_equal(_requantise_once(tried, candidate), expected):
+            if np.array_equal(_requantise_once(tried, candidate, halves_up), expected):
                 return candidate
     return None
 
@@ -105,7 +107,7 @@ def _round_away(values: np.ndarray) -> np.ndarray:
     return (whole + (fraction >= 0.5) - (fraction <= -0.5)).astype(np.int64)
 
 
-def _requantise_once(sums: np.ndarray, multiplier: Multiplier) -> np.ndarray:
-    """nd_requantize_once of the kernels."""
+def _requantise_once(sums: np.ndarray, multiplier: Multiplier, halves_up: bool) -> np.ndarray:
+    """nd_requantize_once of the kernels, or nd_output_floor."""
     total = 31 - multiplier.shift
-    return (sums * multiplier.value + (1 << (total - 1)) - (sums < 0)) >> total
+    return (sums * multiplier.value + (1 << (total - 1)) - (0 if halves_up else sums < 0)) >> total

@@ -14,7 +14,8 @@ static void gather_pixel(int8_t *patch, const int8_t *input, int32_t pixel, int3
     const int32_t y = pixel / p->output_width % p->output_height;
     const int32_t batch = pixel / p->output_width / p->output_height;
     nd_gather(patch, input + batch * p->input_height * p->input_width * p->input_channels,
-              y * p->stride_height - p->pad_top, x * p->stride_width - p->pad_left, first, p);
+              y * p->stride_height - p->pad_top, x * p->stride_width - p->pad_left, p->filter_width,
+              first, p);
 }
 
 void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv_params *p)

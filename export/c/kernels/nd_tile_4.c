@@ -1,137 +1,155 @@
 /* Four pixels by pairs of output channels: the matrix product inside nd_conv_dsp, and its requantisation.
  *
- * `column` is four windows widened to int16: for every four taps k eight words, (k0, k2) of each pixel, then (k1, k3)
- * of each. `weights` has for every pair of channels and four taps two words of bytes: tap k0 of one channel and of the
- * other, k2 of both; then k1 and k3 of both. SXTB16 takes two taps of a channel out of a word. `channels` has four
- * words each, see nd_requantize_fast. Writes out[pixel * stride + channel].
+ * `column` is four windows widened to int16, 16 bytes for each of `words`: two taps of each pixel. `weights` has for
+ * every pair of channels and two taps a word: for each tap a of the first channel and b of the second as the int16
+ * 256 b + a, its low byte a. SMLAD of such a word gives the sum of (256 b + a) x; SXTB16 leaves the a, whose SMLAD
+ * gives the sum of a x. Their difference is 256 times the sum of b x, modulo 2^32: the compiler has shown that this sum
+ * is within [-2^23, 2^23). After the words of a pair lie four for each of its channels: twice the bias, multiplier,
+ * rounding and shift, see nd_output_twice. Without `exact`, 1 is not taken off where a sum is negative: where every such
+ * sum gives the smallest output. Writes out[pixel * stride + channel] up to the end of the weights.
  *
  * Eight sums, two words of each operand and two pointers are all registers there are: compilers spill, so by hand. */
 #include "nd_dsp.h"
 
 #if ND_DSP
 
-/* A word of weights with the four pixels: r2 to r5 are the sums of the pair's first channel, r6 to r9 of its second. */
-#define TWO_TAPS                \
-    "ldr    r12, [r1], #4   \n" \
-    "ldrd   r10, r11, [r0], #8 \n" \
-    "sxtb16 lr, r12, ror #8 \n" \
-    "sxtb16 r12, r12        \n" \
-    "smlad  r2, r12, r10, r2 \n" \
-    "smlad  r6, lr, r10, r6 \n" \
-    "smlad  r3, r12, r11, r3 \n" \
-    "smlad  r7, lr, r11, r7 \n" \
-    "ldrd   r10, r11, [r0], #8 \n" \
-    "smlad  r4, r12, r10, r4 \n" \
-    "smlad  r8, lr, r10, r8 \n" \
-    "smlad  r5, r12, r11, r5 \n" \
-    "smlad  r9, lr, r11, r9 \n"
+/* A word of weights with the four pixels: r2 to r5 are the sums of the pair, r6 to r9 of its first channel. */
+#define TWO_TAPS(mac, s2, s3, s4, s5, s6, s7, s8, s9) \
+    "ldr    r12, [r1], #4   \n"                       \
+    "ldrd   r10, r11, [r0], #8 \n"                    \
+    "sxtb16 lr, r12         \n"                       \
+    mac "   r2, r12, r10" s2 "\n"                     \
+    mac "   r3, r12, r11" s3 "\n"                     \
+    mac "   r6, lr, r10" s6 "\n"                      \
+    mac "   r7, lr, r11" s7 "\n"                      \
+    "ldrd   r10, r11, [r0], #8 \n"                    \
+    mac "   r4, r12, r10" s4 "\n"                     \
+    mac "   r5, r12, r11" s5 "\n"                     \
+    mac "   r8, lr, r10" s8 "\n"                      \
+    mac "   r9, lr, r11" s9 "\n"
+#define FIRST TWO_TAPS("smuad", "", "", "", "", "", "", "", "")
+#define NEXT TWO_TAPS("smlad", ", r2", ", r3", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9")
 
-/* nd_requantize_fast: multiplier r10, rounding r11, shift lr. */
-#define REQUANTIZE(sum)                   \
-    "add    " sum ", " sum ", " sum "  \n" \
-    "smmlar r0, " sum ", r10, r11      \n" \
-    "add    r0, r0, " sum ", asr #31   \n" \
-    "asr    r0, r0, lr                 \n" \
-    "ssat   " sum ", #8, r0            \n"
+/* nd_output_twice, not exact and exact: twice the bias r0, multiplier r10, rounding r11, shift lr. */
+#define SHORT(sum, doubling)                    \
+    "add    " sum ", r0, " sum ", " doubling "\n" \
+    "smmlar " sum ", " sum ", r10, r11 \n"      \
+    "asr    " sum ", " sum ", lr    \n"         \
+    "ssat   " sum ", #8, " sum "    \n"
+#define EXACT(sum, doubling)                    \
+    "add    " sum ", r0, " sum ", " doubling "\n" \
+    "smmlar r12, " sum ", r10, r11  \n"         \
+    "add    r12, r12, " sum ", asr #31 \n"      \
+    "asr    r12, r12, lr            \n"         \
+    "ssat   " sum ", #8, r12        \n"
+#define ALL(requantize)        \
+    requantize("r6", "lsl #1") \
+    requantize("r7", "lsl #1") \
+    requantize("r8", "lsl #1") \
+    requantize("r9", "lsl #1") \
+    "ldm    r1!, {r0, r10, r11, lr} \n" \
+    requantize("r2", "asr #7") \
+    requantize("r3", "asr #7") \
+    requantize("r4", "asr #7") \
+    requantize("r5", "asr #7")
 
-/* The stack: 0 out, 4 column, 8 where the loop is entered, 12 channels, 16 to 48 saved, then the last arguments:
- * 52 pairs, 56 stride, 60 column_end. */
+/* The stack: 0 to 12 where each pixel is written, 16 column, 20 the weights' end, 24 to 52 saved, then the last arguments:
+ * 64 words, then the column's end, 68 stride, then where the loop is entered, 72 exact, then where it is requantised. */
 __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights,
-                                      const int32_t *channels, int32_t pairs, int32_t stride,
-                                      const uint32_t *column_end)
+                                      const int8_t *weights_end, int32_t words, int32_t stride, int32_t exact)
 {
     __asm__ volatile(
-        "push   {r0-r11, lr}    \n"
-        "adr.w  r4, 2f          \n" /* eight taps a round; */
-        "adr.w  r5, 3f          \n" /* the first has only four where their number is odd */
-        "ldr    r6, [sp, #60]   \n"
-        "sub    r6, r6, r1      \n"
-        "tst    r6, #32         \n"
+        "push   {r1-r12, lr}    \n"
+        "sub    sp, sp, #12     \n"
+        "ldr    r4, [sp, #64]   \n"
+        "ldr    r5, [sp, #68]   \n"
+        "ldr    r6, [sp, #72]   \n"
+        "str    r1, [sp, #16]   \n"
+        "str    r3, [sp, #20]   \n"
+        "mov    r7, r0          \n"
+        "add    r8, r7, r5      \n"
+        "add    r9, r8, r5      \n"
+        "add    r10, r9, r5     \n"
+        "stm    sp, {r7-r10}    \n"
+        "add    r5, r1, r4, lsl #4 \n"
+        "sub    r4, r4, #1      \n" /* all but the first word, twelve a round; the first round has what is left */
+        "mov    r7, #12         \n"
+        "udiv   r8, r4, r7      \n"
+        "mls    r4, r8, r7, r4  \n"
+        "mov    r7, #48         \n"
+        "adr.w  r8, 3f + 1      \n" /* + 1: Thumb */
+        "mls    r4, r4, r7, r8  \n"
+        "adr.w  r7, 4f + 1      \n"
+        "adr.w  r8, 6f + 1      \n"
+        "cmp    r6, #0          \n"
         "it     ne              \n"
-        "movne  r4, r5          \n"
-        "add    r4, r4, #1      \n" /* Thumb */
-        "str    r4, [sp, #8]    \n"
+        "movne  r7, r8          \n"
+        "str    r5, [sp, #64]   \n"
+        "str    r4, [sp, #68]   \n"
+        "str    r7, [sp, #72]   \n"
         "mov    r1, r2          \n"
         "1:                     \n"
-        "ldr    r12, [sp, #12]  \n"
-        "ldr    r0, [sp, #4]    \n"
-        "ldr    r2, [r12]       \n"
-        "ldr    r6, [r12, #16]  \n"
-        "mov    r3, r2          \n"
-        "mov    r4, r2          \n"
-        "mov    r5, r2          \n"
-        "mov    r7, r6          \n"
-        "mov    r8, r6          \n"
-        "mov    r9, r6          \n"
-        "ldr    pc, [sp, #8]    \n"
+        "ldr    r0, [sp, #16]   \n"
+        FIRST
+        "ldr    pc, [sp, #68]   \n"
         ".p2align 2             \n"
         "2:                     \n"
-        TWO_TAPS
-        TWO_TAPS
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        NEXT
+        ".p2align 2             \n"
         "3:                     \n"
-        TWO_TAPS
-        TWO_TAPS
-        "ldr    r10, [sp, #60]  \n"
+        "ldr    r10, [sp, #64]  \n"
         "cmp    r0, r10         \n"
-        "bne    2b              \n"
-        "ldr    r12, [sp, #12]  \n"
-        "ldrd   r10, r11, [r12, #4] \n"
-        "ldr    lr, [r12, #12]  \n"
-        REQUANTIZE("r2")
-        REQUANTIZE("r3")
-        REQUANTIZE("r4")
-        REQUANTIZE("r5")
-        "ldrd   r10, r11, [r12, #20] \n"
-        "ldr    lr, [r12, #28]  \n"
-        REQUANTIZE("r6")
-        REQUANTIZE("r7")
-        REQUANTIZE("r8")
-        REQUANTIZE("r9")
-        "adds   r12, r12, #32   \n"
-        "str    r12, [sp, #12]  \n"
-        "ldr    r0, [sp]        \n"
-        "ldr    r10, [sp, #56]  \n"
-        "add    r11, r10, r10, lsl #1 \n"
-        "bfi    r2, r6, #8, #8  \n"
-        "bfi    r3, r7, #8, #8  \n"
-        "bfi    r4, r8, #8, #8  \n"
-        "bfi    r5, r9, #8, #8  \n"
-        "strh   r3, [r0, r10]   \n"
-        "strh   r4, [r0, r10, lsl #1] \n"
-        "strh   r5, [r0, r11]   \n"
-        "strh   r2, [r0], #2    \n"
-        "str    r0, [sp]        \n"
-        "ldr    r10, [sp, #52]  \n"
-        "subs   r10, r10, #1    \n"
-        "str    r10, [sp, #52]  \n"
-        "bne    1b              \n"
-        "add    sp, sp, #16     \n"
-        "pop    {r4-r11, pc}    \n");
+        "bne.w  2b              \n"
+        "sub    r2, r2, r6      \n"
+        "sub    r3, r3, r7      \n"
+        "sub    r4, r4, r8      \n"
+        "sub    r5, r5, r9      \n"
+        "ldm    r1!, {r0, r10, r11, lr} \n"
+        "ldr    pc, [sp, #72]   \n"
+        ".p2align 2             \n"
+        "4:                     \n"
+        ALL(SHORT)
+        "5:                     \n"
+        "ldm    sp, {r0, r10, r11, r12} \n"
+        "bfi    r6, r2, #8, #8  \n"
+        "bfi    r7, r3, #8, #8  \n"
+        "bfi    r8, r4, #8, #8  \n"
+        "bfi    r9, r5, #8, #8  \n"
+        "strh   r6, [r0], #2    \n"
+        "strh   r7, [r10], #2   \n"
+        "strh   r8, [r11], #2   \n"
+        "strh   r9, [r12], #2   \n"
+        "stm    sp, {r0, r10, r11, r12} \n"
+        "ldr    r10, [sp, #20]  \n"
+        "cmp    r1, r10         \n"
+        "bne.w  1b              \n"
+        "add    sp, sp, #24     \n"
+        "pop    {r4-r12, pc}    \n"
+        ".p2align 2             \n"
+        "6:                     \n"
+        ALL(EXACT)
+        "b      5b              \n");
 }
 
 #else
 
-void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t pairs,
-               int32_t stride, const uint32_t *column_end)
+void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+               int32_t stride, int32_t exact)
 {
-    for (; pairs > 0; pairs--, channels += 8, out += 2) {
-        int32_t one[4], two[4];
-        for (int32_t pixel = 0; pixel < 4; pixel++) {
-            one[pixel] = channels[0];
-            two[pixel] = channels[4];
-        }
-        for (const uint32_t *x = column; x < column_end; x += 4, weights += 4) {
-            const uint32_t word = nd_load_word(weights);
-            for (int32_t pixel = 0; pixel < 4; pixel++) {
-                one[pixel] = nd_smlad(nd_even_bytes(word), x[pixel], one[pixel]);
-                two[pixel] = nd_smlad(nd_odd_bytes(word), x[pixel], two[pixel]);
-            }
-        }
-        for (int32_t pixel = 0; pixel < 4; pixel++) {
-            out[pixel * stride] = nd_channel_output(one[pixel], channels);
-            out[pixel * stride + 1] = nd_channel_output(two[pixel], channels + 4);
-        }
-    }
+    for (; weights < weights_end; weights += 4 * words + 32, out += 2)
+        for (int32_t pixel = 0; pixel < 4; pixel++)
+            nd_pair_output(out + pixel * stride, column + pixel, 4, weights, words, exact);
 }
 
 #endif

@@ -95,6 +95,7 @@ typedef struct {
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
     const int32_t *channels;    /* DSP kernels, in place of the last three: see nd_requantize_fast */
+    int32_t exact;              /* nd_tile_4: negative sums differ in their outputs */
 } nd_conv_params;
 
 typedef struct {
@@ -106,6 +107,7 @@ typedef struct {
     const int32_t *multipliers; /* Q31; NULL for nd_fully_connected_double */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
     const double *scales;       /* real multipliers; NULL but for nd_fully_connected_double */
+    const int32_t *channels;    /* see nd_fully_connected_dsp, as are its multipliers */
 } nd_fully_connected_params;
 
 typedef struct {
@@ -127,11 +129,18 @@ typedef struct {
 void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv_params *p);
 void nd_conv_1x1(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_conv_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
-void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t pairs,
-               int32_t stride, const uint32_t *column_end);
-void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t pairs,
-               const uint32_t *column_end);
-void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t first, const nd_conv_params *p);
+void nd_conv_1x1_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
+void nd_columns_dsp(int8_t *output, int32_t pixels, const uint32_t *columns, int32_t words, const nd_conv_params *p);
+void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+               int32_t stride, int32_t exact);
+void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words);
+uint32_t *nd_widen_4(uint32_t *to, const int8_t *from, int32_t apart, int32_t words, int32_t rows, int32_t step);
+uint32_t *nd_widen_1(uint32_t *to, const int8_t *from, int32_t words, int32_t rows, int32_t step);
+void nd_widen_rest(uint32_t *to, int32_t pixels, const int8_t *from, int32_t apart, int32_t rest, int32_t rows,
+                   int32_t step);
+void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
+void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t width, int32_t first,
+               const nd_conv_params *p);
 void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
                    int32_t count, const nd_conv_params *p);
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
@@ -152,6 +161,7 @@ void nd_depthwise_7_2(int8_t *output, const int8_t *input, uint32_t *scratch, in
 void nd_depthwise_7_2_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows,
                            const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
+void nd_fully_connected_dsp(int8_t *output, const int8_t *input, int8_t *copy, const nd_fully_connected_params *p);
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
@@ -215,7 +225,6 @@ typedef struct {
     const uint16_t *columns; /* [output_width] */
 } nd_resize_params;
 
-void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
 void nd_lookup(int8_t *output, const int8_t *input, int32_t size, const int8_t table[256]);
 void nd_add(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);
 void nd_add_rounded(int8_t *output, const int8_t *input1, const int8_t *input2, const nd_add_params *p);

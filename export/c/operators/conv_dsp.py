@@ -1,4 +1,4 @@
-"""CONV_2D for cores with the DSP extension: nd_conv_dsp and its layout of the weights."""
+"""CONV_2D for cores with the DSP extension: nd_conv_dsp and nd_conv_1x1_dsp."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from ndtool.export.c.call import Buffer, Call, Constant, Overlap, Scratch, Struc
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words
-from ndtool.export.c.operators.windows import Window, window_distance
-from ndtool.export.c.quantisation import Multiplier
+from ndtool.export.c.operators.pairs import column_order, paired_weights, with_channels
+from ndtool.export.c.operators.windows import Window, trailing_distance, window_reads
+from ndtool.export.c.quantisation import INT8_MIN, Multiplier
 
 PIXELS = 4  # of one tile
-TAPS = 4  # the granularity of a window
 
 
 def dsp_convolution(
@@ -20,7 +20,7 @@ def dsp_convolution(
     multipliers: list[Multiplier],
     windows: tuple[Window, Window],
 ) -> Call | None:
-    """The call of nd_conv_dsp, or None where it cannot do the layer: groups, or a multiplier out of its range.
+    """The call of a DSP kernel, or None where none can do the layer: groups, weights or a multiplier out of range.
 
     Args:
         op: the convolution. source: its input.
@@ -31,42 +31,58 @@ def dsp_convolution(
     target, weights = op.outputs[0], sums.data_of(sums.filter_of(op))
     if weights.shape[3] != source.shape[3]:
         return None
-    words = channel_words(sums.folded_bias(op, weights), weights, multipliers, target.zero_point[0])
-    if words is None:
+    bias = sums.folded_bias(op, weights)
+    words = channel_words(bias, weights, multipliers, target.zero_point[0])
+    order = column_order(weights.shape[1], weights.shape[2] * weights.shape[3])
+    pairs = paired_weights(weights.reshape(len(weights), -1), order)
+    if words is None or pairs is None:
         return None
-    taps = -(-weights[0].size // TAPS) * TAPS
-    direct = source.shape[3] % 4 == 0 and windows[1].dilation == 1
-    distance = window_distance(source, target, *windows, step=PIXELS, buffered=True)
+    pointwise = weights[0].size == source.shape[3] and source.shape[3] % 4 == 0 and _plain(windows)
     params = Struct(
         ctype=portable.ctype,
         fields={
             **{name: value for name, value in portable.fields.items() if name not in ("bias", "multipliers", "shifts")},
-            "weights": Constant(role="weights", values=paired_weights(weights)),
-            "channels": Constant(role="channels", values=_even(words)),
+            "weights": Constant(role="weights", values=with_channels(pairs, words)),
+            "exact": int(_negative_sums_matter(op, bias, weights, portable)),
         },
     )
-    columns = Scratch(bytes=2 * PIXELS * taps + (0 if direct else taps), ctype="uint32_t")
+    piece = 0 if pointwise else _piece(windows, source.shape[3])
+    columns = Scratch(bytes=4 * PIXELS * len(order) + piece, ctype="uint32_t")
     return Call(
         op=op,
-        kernel="nd_conv_dsp",
+        kernel="nd_conv_1x1_dsp" if pointwise else "nd_conv_dsp",
         arguments=(Buffer(tensor=target), Buffer(tensor=source), columns, params),
         macs=int(np.prod(target.shape)) * weights[0].size,
-        overlaps=(Overlap(input=source, distance=distance),),
+        overlaps=(Overlap(input=source, distance=_distance(source, target, windows)),),
         rows=windows[0].rows,
     )
 
 
-def paired_weights(weights: np.ndarray) -> np.ndarray:
-    """Weights in the order in which nd_tile_4 reads them, an odd channel or tap filled up with zeros.
-
-    (channels, ...) to (pairs of channels, groups of four taps, 2, 2, 2) int8: of taps k0 to k3 of a group first k0 and
-    k2, then k1 and k3, each of them of both channels.
-    """
-    flat = weights.reshape(len(weights), -1)
-    padded = np.pad(flat, ((0, len(flat) % 2), (0, -flat.shape[1] % TAPS)))
-    grouped = padded.reshape(len(padded) // 2, 2, -1, 2, 2)  # pair, channel, group, tap // 2, tap % 2
-    return np.ascontiguousarray(grouped.transpose(0, 2, 4, 3, 1))
+def _distance(source: Tensor, target: Tensor, windows: tuple[Window, Window]) -> int:
+    """How far the output must trail the input: four pixels at a time are read, then written, the last one by one."""
+    reads = window_reads(source.shape[0], *windows, source.shape[3])
+    tiles = len(reads) // PIXELS * PIXELS
+    starts = np.concatenate([np.arange(0, tiles, PIXELS), np.arange(tiles, len(reads))])
+    ends = np.append(starts[1:], len(reads)) * target.shape[3]
+    return trailing_distance(ends, np.minimum.reduceat(reads, starts), buffered=True)
 
 
-def _even(words: np.ndarray) -> np.ndarray:
-    return np.pad(words, ((0, len(words) % 2), (0, 0)))
+def _plain(windows: tuple[Window, Window]) -> bool:
+    return all(window.stride == 1 for window in windows)
+
+
+def _piece(windows: tuple[Window, Window], depth: int) -> int:
+    """Bytes of the piece of the image that nd_conv_dsp copies for windows that are not in the image as they are."""
+    height, width = windows
+    inside = all((w.output - 1) * w.stride + w.reach - w.before <= w.input and not w.before for w in windows)
+    each = PIXELS * width.filter if width.output % PIXELS or width.dilation > 1 else 0
+    together = 0 if inside or width.output < PIXELS else (PIXELS - 1) * width.stride + width.filter
+    return max(each, together) * height.filter * depth
+
+
+def _negative_sums_matter(op: Op, bias: np.ndarray, weights: np.ndarray, params: Struct) -> bool:
+    """Whether a negative sum can give more than the smallest output: it gives at most the zero point."""
+    low = params.fields["activation_min"]
+    assert isinstance(low, int)
+    least, _ = sums.sum_ranges(bias, weights)
+    return op.outputs[0].zero_point[0] > max(low, INT8_MIN) and bool(least.min() < 0)

@@ -32,7 +32,7 @@ def conv_2d(op: Op, context: Context) -> Call | Choice:
         overlaps=(Overlap(input=source, distance=distance),),
         rows=height.rows,
     )
-    if not context.features.dsp:
+    if not (context.features.dsp and context.features.unaligned):
         return portable
     fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
     return portable if fast is None else Choice(candidates=(fast, portable))

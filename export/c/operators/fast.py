@@ -1,4 +1,4 @@
-"""What nd_requantize_fast of the DSP kernels needs of a layer, and whether it can serve it."""
+"""What the requantisation of the DSP kernels needs of a layer, and whether it can serve it."""
 
 from collections.abc import Sequence
 
@@ -47,3 +47,24 @@ def _only_output(ends: np.ndarray, multiplier: Multiplier, zero_point: int) -> i
         return None  # a left shift may wrap
     outputs = np.clip(requantize(ends, multiplier) + zero_point, INT8_MIN, INT8_MAX)
     return int(outputs[0]) if outputs[0] == outputs[1] else None
+
+
+def channel_words_once(
+    bias: np.ndarray, multipliers: Sequence[Multiplier | None], zero_point: int
+) -> np.ndarray | None:
+    """The same for nd_output_floor, which rounds once, halves up; None if a channel has none.
+
+    Arguments as for channel_words. A multiplier that is None has been looked for in vain; those of 1/4 and more are
+    out of range.
+    """
+    rows = []
+    for channel, start in enumerate(bias.tolist()):
+        multiplier = multipliers[channel if len(multipliers) > 1 else 0]
+        if multiplier is None or multiplier.shift > -2:
+            return None
+        right = -1 - multiplier.shift
+        rounding = (zero_point << right) + (1 << right >> 1)
+        if abs(rounding) >= LIMIT:
+            return None
+        rows.append((start, multiplier.value, rounding, right))
+    return np.array(rows, np.int32)

@@ -3,47 +3,84 @@
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Buffer, Call, Constant, Struct, Value
+from ndtool.export.c.call import Buffer, Call, Choice, Constant, Scratch, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
+from ndtool.export.c.operators.fast import channel_words_once
+from ndtool.export.c.operators.pairs import paired_fours
 from ndtool.export.c.quantisation import Multiplier, activation_range, multiplier_like_double
 
 
-def fully_connected(op: Op, context: Context) -> Call:
+def fully_connected(op: Op, context: Context) -> Call | Choice:
     """A matrix product; every row of the input by every row of the weights."""
-    source, target, weights = _tensors(op)
-    outputs, inputs = weights.shape
-    rows = source.bytes // inputs
+    portable = _portable(op)
+    if not (context.features.dsp and context.features.unaligned):
+        return portable
+    fast = _dsp(op)
+    return portable if fast is None else Choice(candidates=(fast, portable))
+
+
+def _portable(op: Op) -> Call:
+    _, _, weights = _tensors(op)
     multipliers = _multipliers(op)
     exact = [multiplier for multiplier in multipliers if multiplier is not None]
-    params: dict[str, Value] = {
-        "rows": rows,
-        "inputs": inputs,
-        "outputs": outputs,
-        "output_zero_point": target.zero_point[0],
-        **dict(zip(("activation_min", "activation_max"), _range(op), strict=True)),
+    params = _sizes(op) | {
         "channel_step": int(len(multipliers) > 1),
         "weights": Constant(role="weights", values=sums.data_of(weights)),
         "bias": Constant(role="bias", values=sums.folded_bias(op, sums.data_of(weights)).astype(np.int32)),
     }
     if len(exact) == len(multipliers):
-        kernel = "nd_fully_connected"
         params["multipliers"] = Constant(role="multipliers", values=np.array([m.value for m in exact], np.int32))
         params["shifts"] = Constant(role="shifts", values=np.array([m.shift for m in exact], np.int8))
-    else:
-        kernel = "nd_fully_connected_double"
-        params["scales"] = Constant(role="scales", values=_scales(op))
+        return _call(op, "nd_fully_connected", params)
+    params["scales"] = Constant(role="scales", values=_scales(op))
+    return _call(op, "nd_fully_connected_double", params)
+
+
+def _dsp(op: Op) -> Call | None:
+    """The call of nd_fully_connected_dsp, or None where weights or a multiplier are out of its range."""
+    _, target, tensor = _tensors(op)
+    weights = sums.data_of(tensor)
+    fours = paired_fours(weights)
+    multipliers = _multipliers(op, halves_up=True)
+    words = channel_words_once(sums.folded_bias(op, weights), multipliers, target.zero_point[0])
+    if fours is None or words is None:
+        return None
+    padded = np.pad(words, ((0, -len(words) % 4), (0, 0)))
+    shared = len(multipliers) == 1
+    params = _sizes(op) | {
+        "weights": Constant(role="weights", values=fours),
+        "channels": Constant(role="channels", values=padded[:, 0] if shared else padded),
+        "multipliers": Constant(role="multipliers", values=words[0, 1:]) if shared else None,
+    }
+    inputs = tensor.shape[1]
+    return _call(op, "nd_fully_connected_dsp", params, Scratch(bytes=-(-inputs // 4) * 4 if inputs % 4 else 0))
+
+
+def _call(op: Op, kernel: str, params: dict[str, Value], *scratch: Scratch) -> Call:
+    source, target, weights = _tensors(op)
+    struct = Struct(ctype="nd_fully_connected_params", fields=params)
     return Call(
         op=op,
         kernel=kernel,
-        arguments=(
-            Buffer(tensor=target),
-            Buffer(tensor=source),
-            Struct(ctype="nd_fully_connected_params", fields=params),
-        ),
-        macs=rows * inputs * outputs,
+        arguments=(Buffer(tensor=target), Buffer(tensor=source), *scratch, struct),
+        macs=source.bytes * weights.shape[0],
     )
+
+
+def _sizes(op: Op) -> dict[str, Value]:
+    source, target, weights = _tensors(op)
+    outputs, inputs = weights.shape
+    low, high = _range(op)
+    return {
+        "rows": source.bytes // inputs,
+        "inputs": inputs,
+        "outputs": outputs,
+        "output_zero_point": target.zero_point[0],
+        "activation_min": low,
+        "activation_max": high,
+    }
 
 
 def _tensors(op: Op) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +99,7 @@ def _scales(op: Op) -> np.ndarray:
     return np.array([source.scale[0] * scale / target.scale[0] for scale in weights.scale], dtype=np.float64)
 
 
-def _multipliers(op: Op) -> list[Multiplier | None]:
+def _multipliers(op: Op, *, halves_up: bool = False) -> list[Multiplier | None]:
     """Multipliers, of each channel or one for all, that round as double precision does; None where there is none."""
     weights = sums.data_of(sums.filter_of(op))
     low, high = sums.sum_ranges(sums.folded_bias(op, weights), weights)
@@ -72,7 +109,7 @@ def _multipliers(op: Op) -> list[Multiplier | None]:
     zero_point = op.outputs[0].zero_point[0]
     least, most = (bound - zero_point for bound in _range(op))
     return [
-        multiplier_like_double(float(scale), (int(a), int(b)), (least, most))
+        multiplier_like_double(float(scale), (int(a), int(b)), (least, most), halves_up=halves_up)
         for scale, a, b in zip(scales, low, high, strict=True)
     ]
 

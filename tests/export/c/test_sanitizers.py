@@ -39,10 +39,11 @@ def test_the_reference_models_are_clean(shared, tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("features", [None, DSP], ids=["portable", "dsp"])
 @given(st.lists(st.one_of(convolutions(), depthwise(), layers(), pools(), means()), min_size=20, max_size=40))
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_random_layers_are_clean(tmp_path_factory, ops: list[O]):
-    self_test_is_clean(compile_tflite(model(ops), name="t"), tmp_path_factory.mktemp("clean"))
+def test_random_layers_are_clean(tmp_path_factory, features, ops: list[O]):
+    self_test_is_clean(compile_tflite(model(ops), name="t", features=features), tmp_path_factory.mktemp("clean"))
 
 
 @pytest.mark.slow
