@@ -15,7 +15,7 @@ NAMED: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "latency": {"latency": 1.0, "sram": 0.02, "flash": 0.02},
         "sram": {"sram": 1.0, "latency": 0.1, "flash": 0.002},
-        "flash": {"flash": 1.0, "latency": 0.05},
+        "flash": {"flash": 1.0, "latency": 0.01},
     }
 )
 

@@ -82,20 +82,20 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
  * the channel's weights, so that kernels multiply inputs as they are and take input_zero_point for what lies outside
  * the image. */
 typedef struct {
-    int32_t batches, input_height, input_width, input_channels;
-    int32_t output_height, output_width, output_channels;
-    int32_t filter_height, filter_width, stride_height, stride_width, dilation_height, dilation_width;
-    int32_t pad_top, pad_left; /* rows and columns outside the image before its first */
-    int32_t groups;            /* convolution: output channel c sees input group c / (output_channels / groups) */
-    int32_t depth_multiplier;  /* depthwise: output channel c sees input channel c / depth_multiplier */
-    int32_t input_zero_point, output_zero_point, activation_min, activation_max;
-    int32_t channel_step;       /* 1: a multiplier for each channel, 0: one for all */
     const int8_t *weights;      /* [output channel][height][width][depth]; depthwise [height][width][output channel] */
     const int32_t *bias;        /* [output channel] */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
     const int32_t *channels;    /* DSP kernels, in place of the last three: see nd_requantize_fast */
-    int32_t exact;              /* nd_tile_4: negative sums differ in their outputs */
+    int32_t input_height, input_width, output_height, output_width;
+    int32_t pad_top, pad_left; /* rows and columns outside the image before its first */
+    int16_t batches, input_channels, output_channels;
+    int16_t filter_height, filter_width, stride_height, stride_width, dilation_height, dilation_width;
+    int16_t groups;           /* convolution: output channel c sees input group c / (output_channels / groups) */
+    int16_t depth_multiplier; /* depthwise: output channel c sees input channel c / depth_multiplier */
+    int8_t input_zero_point, output_zero_point, activation_min, activation_max;
+    int8_t channel_step; /* 1: a multiplier for each channel, 0: one for all */
+    int8_t exact;        /* nd_tile_4: negative sums differ in their outputs */
 } nd_conv_params;
 
 typedef struct {

@@ -143,6 +143,13 @@ def sizes_belong_together(op: Op) -> str | None:
     return sums.bias_fits(op, channels)
 
 
+def sizes_fit_parameters(op: Op) -> str | None:
+    """batches, channels and the filter's sizes, strides and dilations must be below 32768"""
+    source, target = _ends(op)
+    largest = max(source.shape[0], source.shape[3], target.shape[3], *sums.filter_of(op).shape)
+    return None if largest < 1 << 15 else f"one is {largest}"
+
+
 def groups_divide(op: Op) -> str | None:
     """the weights' depth must divide the input's, and the number of groups the output's"""
     source, target = _ends(op)
@@ -189,6 +196,7 @@ _COMMON = (
     sums.bias_is_an_int32_constant,
     window_options_are_sane,
     sizes_belong_together,
+    sizes_fit_parameters,
 )
 CONV_RULES = (*_COMMON, groups_divide, weights_are_quantised_by_output_channel, sums_fit)
 DEPTHWISE_RULES = (*_COMMON, multiplier_is_whole, weights_are_quantised_by_output_channel, sums_fit)
