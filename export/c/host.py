@@ -121,7 +121,7 @@ class HostLibrary:
     """A loaded library with an arena, run like a `TFLiteModel`: `inputs` and `outputs` tell of its ends."""
 
     def __init__(self, library: CLibrary, path: Path, *, arena: np.ndarray | None = None):
-        """`path`: the shared library. `arena`: of the library's size, uint32, aligned to 16 bytes; None takes its own."""
+        """`path`: the shared library. `arena`: uint32 of the library's size, aligned to 16 bytes; None makes one."""
         self.library = library
         self.inputs = tuple(_info(port) for port in library.inputs)
         self.outputs = tuple(_info(port) for port in library.outputs)
