@@ -262,15 +262,15 @@ TABLES = (shape, shape, dtype, scale, scale, indices, indices, option, option, k
 
 @st.composite
 def nonsense(draw: Draw) -> bytes:
-    """A sound flatbuffer of a few random operators, after one to four changes of what it says."""
+    """A sound flatbuffer of a few random operators, after one to four changes of what it says, most often one."""
     content = (
         draw(st.sampled_from(CORPUS))
         if draw(st.integers(0, 3)) == 0
         else model(draw(st.lists(operators, min_size=1, max_size=3)))
     )
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    for change in draw(st.lists(st.sampled_from(TABLES), min_size=1, max_size=4)):
-        change(draw, whole)
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 4]))):
+        draw(st.sampled_from(TABLES))(draw, whole)
     builder = Builder(1024)
     builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

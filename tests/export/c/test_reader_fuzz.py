@@ -3,6 +3,8 @@
 LiteRT is left out (golden=0): it is not made for damaged files, and what is tested is what ndtool does with them.
 """
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from ndtool.errors import NdtoolError
 from ndtool.export.c import CLibrary, compile_tflite
 from ndtool.export.c.context import Features
+from ndtool.tests.export.c.clean import run_clean
 from ndtool.tests.export.c.harness import DSP
 from ndtool.tests.export.c.mutations import damaged, nonsense
 
@@ -43,3 +46,21 @@ def test_a_mutated_model_is_a_library_or_one_line(content, features):
 @given(mutants, features)
 def test_many_mutated_models_are_libraries_or_one_line(content, features):
     compiled_or_refused(content, features)
+
+
+def runs_clean_if_it_compiles(folder: Path, content: bytes, features: Features) -> None:
+    if compiled_or_refused(content, features) is not None:
+        run_clean(content, folder / "c", features=features, golden=0)
+
+
+@quickly(60)
+@given(nonsense(), features)
+def test_what_compiles_after_a_mutation_runs_clean(tmp_path_factory, content, features):
+    runs_clean_if_it_compiles(tmp_path_factory.mktemp("mutant"), content, features)
+
+
+@pytest.mark.slow
+@quickly(2000)
+@given(mutants, features)
+def test_all_that_compile_after_a_mutation_run_clean(tmp_path_factory, content, features):
+    runs_clean_if_it_compiles(tmp_path_factory.mktemp("mutant"), content, features)

@@ -1,0 +1,111 @@
+"""Libraries run under AddressSanitizer and UBSan, in a program of their own.
+
+Each runs twice in an arena of the exact size, which the sanitizer guards at both ends: through the self-test, where
+there is one, and call by call, when all of the arena is poisoned that is neither an argument of the call nor a scratch
+of its own. So a kernel is also caught where it reads or writes another tensor. The poison has a grain of eight bytes:
+what lies in the last, unfilled grain of an argument may not be noticed.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from ndtool.export.c import CLibrary, compile, compile_tflite, host, write_library
+from ndtool.export.c.call import Buffer, Call, Scratch
+from ndtool.export.c.context import Features
+from ndtool.export.c.emission import Emission
+from ndtool.tests.export.c.harness import objects
+
+FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-std=c99")
+
+PROGRAM = """
+#include "{name}.h"
+#include <sanitizer/asan_interface.h>
+#include <stdlib.h>
+#include <string.h>
+{prototypes}
+static uint8_t *bytes;
+
+static void rubbish(void)
+{{
+    for (size_t i = 0; i < {macro}_ARENA_BYTES; i++)
+        bytes[i] = (uint8_t)rand();
+}}
+
+static void hide(void) {{ __asan_poison_memory_region(bytes, {macro}_ARENA_BYTES); }}
+static void show(size_t start, size_t size) {{ __asan_unpoison_memory_region(bytes + start, size); }}
+
+int main(void)
+{{
+    uint32_t *arena = malloc({macro}_ARENA_BYTES);
+    int result = 0;
+    bytes = (uint8_t *)arena;
+    rubbish();
+    {selftest}
+    rubbish();
+{calls}
+    show(0, {macro}_ARENA_BYTES);
+    {name}_run(arena);
+    free(arena);
+    return result;
+}}
+"""
+
+
+@contextmanager
+def emissions() -> Iterator[list[Emission]]:
+    """What the compiler prints within, each with its plan."""
+    seen: list[Emission] = []
+
+    def emit(emission: Emission) -> object:
+        seen.append(emission)
+        return original(emission)
+
+    original = compile.emit
+    with patch.object(compile, "emit", emit):
+        yield seen
+
+
+def run_clean(content: bytes | Path, folder: Path, *, features: Features | None = None, golden: int = 2) -> None:
+    """Compile a model and run its library under the sanitizers; what they find is an AssertionError."""
+    with emissions() as seen:
+        library = compile_tflite(content, name="t", golden=golden, features=features)
+    program = program_of(library, seen[-1])
+    write_library(library, folder)
+    (folder / "main.c").write_text(program)
+    cc = host.host_compiler()
+    parts = [str(path) for path in host.compile_files(library, folder, cc, FLAGS, shared=objects())]
+    main = str(folder / "main")
+    built = subprocess.run([*cc, *FLAGS, str(folder / "main.c"), *parts, "-o", main], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([main], capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def program_of(library: CLibrary, emission: Emission) -> str:
+    """The program that runs a library, call by call too."""
+    symbols = [emission.layer(index) for index in range(len(emission.calls))]
+    calls = []
+    for symbol, call in zip(symbols, emission.calls, strict=True):
+        shown = "".join(f" show({start}, {size});" for start, size in _regions(emission, call))
+        calls.append(f"    hide();{shown} {symbol}(bytes);")
+    return PROGRAM.format(
+        name=library.name,
+        macro=library.name.upper(),
+        prototypes="\n".join(f"void {symbol}(uint8_t *arena);" for symbol in symbols),
+        selftest=f"result = {library.name}_selftest(arena);" if emission.golden else "",
+        calls="\n".join(calls),
+    )
+
+
+def _regions(emission: Emission, call: Call) -> list[tuple[int, int]]:
+    """Where in the arena a call may read or write: (offset, bytes) of its arguments."""
+    regions = []
+    for argument in call.arguments:
+        if isinstance(argument, Buffer):
+            regions.append((emission.plan.offset(argument.tensor), argument.tensor.bytes))
+        elif isinstance(argument, Scratch) and argument.bytes:
+            regions.append((emission.plan.offset(argument), argument.bytes))
+    return regions
