@@ -83,8 +83,9 @@ def window_reads(batches: int, height: Window, width: Window, channels: int) -> 
 def window_distance(
     source: Tensor, target: Tensor, height: Window, width: Window, *, step: int = 1, buffered: bool = False
 ) -> int:
-    """`trailing_distance` of a kernel that makes `step` output pixels at a time in raster order."""
+    """`trailing_distance` of a kernel that makes `step` output pixels at a time in raster order, a rest singly."""
     reads = window_reads(source.shape[0], height, width, source.shape[3])
-    starts = np.arange(0, len(reads), step)
-    ends = np.minimum(starts + step, len(reads)) * target.shape[3]
+    whole = len(reads) // step * step
+    starts = np.append(np.arange(0, whole, step), np.arange(whole, len(reads)))
+    ends = np.append(starts[1:], len(reads)) * target.shape[3]
     return trailing_distance(ends, np.minimum.reduceat(reads, starts), buffered=buffered)
