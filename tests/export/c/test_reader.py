@@ -1,6 +1,7 @@
 """Reading TFLite files: whatever the bytes are, a graph or one clear line."""
 
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +254,7 @@ def test_a_model_whose_tensors_do_not_fit_any_memory_is_refused():
 
 def test_many_large_tensors_are_refused_before_anything_is_made_of_them():
     tensors = [T(shape=(1, 2048, 2048, 1), scale=0.1, zero_point=0) for _ in range(20)]
-    chain = [O("ABS", [a], [b]) for a, b in zip(tensors, tensors[1:], strict=False)]
+    chain = [O("ABS", [a], [b]) for a, b in pairwise(tensors)]
     with pytest.raises(NdtoolError, match="its tensors have 83886080 elements together, which is too large"):
         compile_tflite(model(chain), golden=0)
 
