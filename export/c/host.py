@@ -52,20 +52,20 @@ def compiler_version(compiler: tuple[str, ...]) -> str:
     return _call([*compiler, "--version"]).splitlines()[0].strip()
 
 
-def load_library(library: CLibrary) -> "HostLibrary":
-    """Compile a library, unless the cache has it by its contents, and load it.
+def load_library(library: CLibrary, flags: tuple[str, ...] = FLAGS) -> "HostLibrary":
+    """Compile a library, unless the cache has it by its contents, and load it. `flags` are the compiler's.
 
     Raises:
         NdtoolError: no compiler, or it refuses the sources.
     """
     compiler = host_compiler()
-    content = repr((sorted(library.files.items()), compiler_version(compiler), FLAGS))
+    content = repr((sorted(library.files.items()), compiler_version(compiler), flags))
     target = cache_entry("host", hashlib.sha256(content.encode()).hexdigest()[:24]) / "library.so"
     if not target.is_file():
         with replacing(target) as temporary:
             folder = temporary.parent / "c"
             write_library(library, folder)
-            link(compile_files(library, folder, compiler), temporary, compiler)
+            link(compile_files(library, folder, compiler, flags), temporary, compiler)
     return HostLibrary(library, target)
 
 

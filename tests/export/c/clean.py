@@ -68,15 +68,25 @@ def emissions() -> Iterator[list[Emission]]:
         yield seen
 
 
-def run_clean(content: bytes | Path, folder: Path, *, features: Features | None = None, golden: int = 2) -> None:
-    """Compile a model and run its library under the sanitizers; what they find is an AssertionError."""
+def run_clean(
+    content: bytes | Path,
+    folder: Path,
+    *,
+    features: Features | None = None,
+    golden: int = 2,
+    defines: tuple[str, ...] = (),
+) -> None:
+    """Compile a model and run its library under the sanitizers; what they find is an AssertionError.
+
+    `defines` are further flags of the C compiler.
+    """
     with emissions() as seen:
         library = compile_tflite(content, name="t", golden=golden, features=features)
     program = program_of(library, seen[-1])
     write_library(library, folder)
     (folder / "main.c").write_text(program)
     cc = host.host_compiler()
-    parts = [str(path) for path in host.compile_files(library, folder, cc, FLAGS, shared=objects())]
+    parts = [str(path) for path in host.compile_files(library, folder, cc, (*FLAGS, *defines), shared=objects())]
     main = str(folder / "main")
     built = subprocess.run([*cc, *FLAGS, str(folder / "main.c"), *parts, "-o", main], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
