@@ -9,6 +9,7 @@ from ndtool.console import note, table
 if TYPE_CHECKING:
     from ndtool.benchmarks.demo import DemoResult
     from ndtool.benchmarks.targets import Target
+    from ndtool.export.engine import EngineResult
     from ndtool.export.record import ExportResult
     from ndtool.export.verify import Stage
     from ndtool.quantize.fidelity import LayerFidelity
@@ -168,6 +169,32 @@ def eval_tables(scores: "Mapping[str, Score]", layers: "Sequence[LayerFidelity]"
             lost,
             left=2,
         )
+
+
+def engine_table(result: "EngineResult", title: str) -> None:
+    """Print how a C library on this host compares with the reference."""
+    if result.scores:
+        eval_tables(result.scores, (), title)
+    rows = [
+        ("samples" if result.scores else "random inputs", whole(result.samples)),
+        ("outputs compared", whole(result.outputs)),
+        ("not LiteRT's bytes", whole(result.differing) if result.differing else "none"),
+        ("C compiler", result.compiler),
+    ]
+    table(f"C library against LiteRT's reference kernels: {title}", ("what", "value"), rows)
+
+
+def engine_json(result: "EngineResult", target: str) -> dict[str, Any]:
+    """Plain data of the same."""
+    return {
+        **eval_json(result.scores, ()),
+        "engine": "c",
+        "target": target,
+        "compiler": result.compiler,
+        "samples": result.samples,
+        "outputs": result.outputs,
+        "differing": result.differing,
+    }
 
 
 def _db(value: float) -> str:

@@ -4,21 +4,20 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from pathlib import Path
 
 from ndtool.benchmarks import firmware_sources
-from ndtool.benchmarks.cache import cache_entry
 from ndtool.benchmarks.targets import Core, Region
+from ndtool.cache import cache_entry
 from ndtool.errors import NdtoolError
 from ndtool.export.c.library import CLibrary
 from ndtool.export.c.objective import parse_objective
 from ndtool.files import replacing, write_atomic
+from ndtool.zig import zig_command, zig_environment, zig_version
 
 COMPILERS = ("zig", "gcc")
 GCC = "arm-none-eabi-gcc"
@@ -114,32 +113,6 @@ def _stored(files: Mapping[str, str]) -> Path:
 
 
 # zig
-
-
-def zig_command() -> list[str]:
-    """How zig is called.
-
-    Raises:
-        NdtoolError: the package ziglang is not installed.
-    """
-    try:
-        import ziglang  # noqa: F401
-    except ImportError:
-        raise NdtoolError("zig's C compiler is not installed: pip install ziglang (or choose --compiler gcc)") from None
-    return [sys.executable, "-m", "ziglang"]
-
-
-def zig_environment() -> dict[str, str]:
-    """The environment of zig's processes: its caches lie in ndtool's."""
-    folder = str(cache_entry("zig", f"{date.today():%Y-%m}"))  # zig's own cache only grows: a new one every month
-    return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
-
-
-@cache
-def zig_version() -> str:
-    """For example "zig 0.17.1"."""
-    done = subprocess.run([*zig_command(), "version"], env=zig_environment(), capture_output=True, text=True)
-    return f"zig {done.stdout.strip()}"
 
 
 def _zig_link(units: Sequence[_Unit], core: Core, script: Path, out: Path) -> None:

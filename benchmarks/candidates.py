@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ndtool.benchmarks.build import GCC, gcc_version, zig_version
-from ndtool.benchmarks.cache import cache_entry
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.firmware_sources import KERNEL_BOUNDS
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure as run
 from ndtool.benchmarks.targets import Target
+from ndtool.cache import cache_entry
 from ndtool.export.c.call import Call, Constant, Part, Scratch, Slot, Strip, Struct
 from ndtool.export.c.choose import Measure, Prices
 from ndtool.export.c.graph import Tensor

@@ -5,9 +5,9 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from ndtool.benchmarks.build import zig_command, zig_environment, zig_version
 from ndtool.errors import NdtoolError
 from ndtool.files import cache_dir, replacing
+from ndtool.zig import zig_command, zig_environment, zig_version
 
 COUNTER = Path(__file__).with_name("native") / "counter.c"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ndtool.benchmarks.cache import cache_entry
+from ndtool.cache import cache_entry
 from ndtool.errors import NdtoolError
 from ndtool.train.run import RunFolder
 

@@ -10,7 +10,7 @@ from ndtool.export.verify import Progress, score
 from ndtool.quantize.fidelity import LayerFidelity, per_layer
 from ndtool.quantize.runtime import TFLiteModel
 from ndtool.quantize.tflite import is_integer, read_model
-from ndtool.train.data import Data, evaluation_inputs
+from ndtool.train.data import Data, Split, evaluation_inputs
 from ndtool.train.evaluation import Score
 from ndtool.train.run import Artifacts
 
@@ -38,12 +38,18 @@ def evaluate_model(
     Raises:
         NdtoolError: the model cannot be run, or does not fit the data.
     """
+    chosen = samples_of(source, data, part, limit)
+    return score(source.predict(), chosen, data, name=source.name, batch=source.batch, progress=progress)[0]
+
+
+def samples_of(source: Source, data: Data, part: str, limit: int | None) -> Split:
+    """The samples that a source is scored on. Raises NdtoolError where they do not fit it, or there is no such part."""
     if part not in PARTS:
         raise NdtoolError(f"no part of the data is called {part!r}: choose from {', '.join(PARTS)}")
     if source.input_shape:
         require_shape(data, source.input_shape, source.name)
-    chosen = getattr(data, part).sample(limit)
-    return score(source.predict(), chosen, data, name=source.name, batch=source.batch, progress=progress)[0]
+    chosen: Split = getattr(data, part).sample(limit)
+    return chosen
 
 
 def evaluate_exports(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ndtool.errors import NdtoolError
 from ndtool.export.student import first_line, outputs_of
 from ndtool.quantize.quiet import quiet
-from ndtool.quantize.runtime import TFLiteModel, to_real, to_tensor
+from ndtool.quantize.runtime import TensorInfo, TFLiteModel, to_real, to_tensor
 
 # (N, ...) float32, images (N, C, H, W) -> every output, (N, ...) float32, images (N, C, H, W)
 Predict = Callable[[Tensor], tuple[np.ndarray, ...]]
@@ -53,14 +54,33 @@ def predict_tflite(path: Path, *, reference: bool | None = None) -> Predict:
     that the result is what a microcontroller computes. Raises NdtoolError where it cannot be loaded.
     """
     model = TFLiteModel(path)
-    if len(model.inputs) != 1:
-        raise NdtoolError(f"{path} has {len(model.inputs)} inputs: only models with one can be run on data")
     if reference or (reference is None and any(info.dtype.kind != "f" for info in (*model.inputs, *model.outputs))):
         model = TFLiteModel(path, reference=True)
+    return predict_samples(model, str(path))
+
+
+class Runner(Protocol):
+    """What runs a TFLite model, one sample at a time."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run once; each input has its tensor's shape and dtype."""
+
+
+def predict_samples(model: Runner, name: str) -> Predict:
+    """A runner of the TFLite file `name` with one input, sample by sample; integers at its ends are converted.
+
+    Raises:
+        NdtoolError: it has several inputs.
+    """
+    if len(model.inputs) != 1:
+        raise NdtoolError(f"{name} has {len(model.inputs)} inputs: only models with one can be run on data")
     end = model.inputs[0]
 
     def predict(x: Tensor) -> tuple[np.ndarray, ...]:
-        values, channels_last = in_layout(x, end.shape, str(path))
+        values, channels_last = in_layout(x, end.shape, name)
         samples = (model.run(to_tensor(values[index : index + 1], end)) for index in range(len(values)))
         real = [[to_real(value, info) for value, info in zip(run, model.outputs, strict=True)] for run in samples]
         return _joined(real, channels_last)

@@ -190,6 +190,18 @@ def files_of(folder: Path) -> set[str]:
             "ndtool: run/student.safetensors holds weights only: give the model as file.py:callable and this as "
             "--weights",
         ),
+        (
+            "eval run/model.onnx --engine c",
+            "ndtool: model.onnx is no int8 TFLite file, which C is made from: ndtool export --int8 makes one",
+        ),
+        (
+            "eval run --per-layer --engine c",
+            "ndtool eval: --per-layer compares LiteRT's tensors: leave out --engine c",
+        ),
+        (
+            "eval run --engine c --target cortex-m8",
+            "ndtool: no target 'cortex-m8': did you mean cortex-m7?",
+        ),
         ("eval run/model.onnx", "ndtool: model.onnx: no data to evaluate on: give --data"),
         (
             "list model",
@@ -252,6 +264,17 @@ def test_the_last_run_is_taken_and_named(ndtool, place: Path) -> None:
         assert done.code == 0, done.err
         assert done.err.splitlines()[0] == f"using the last run: {place / 'run'}"
     assert {"model.onnx", "model.int8.tflite", "c/run.h", "export.json"} <= files_of(place / "run")
+
+
+def test_the_c_library_of_a_run_is_evaluated_beside_the_reference(ndtool) -> None:
+    done = ndtool("eval", "run", "--engine", "c", "--limit", 20, "--json")
+    result = json.loads(done.out)
+    reference, engine = result["scores"].values()
+    assert (done.code, result["differing"], result["samples"], result["outputs"]) == (0, 0, 20, 200)
+    assert reference == engine
+    shown = ndtool("eval", "run/model.int8.tflite", "--engine", "c", "--limit", 5, "--target", "cortex-m0plus")
+    assert shown.code == 0
+    assert re.search(r"not LiteRT's bytes +none", shown.out)
 
 
 def test_every_form_of_a_run_is_evaluated(ndtool) -> None:

@@ -1,5 +1,6 @@
 """What can be compiled. One rule text feeds the check, the error and docs/supported-operators.md."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,7 +9,10 @@ from ndtool.errors import NdtoolError
 from ndtool.export.c.graph import Graph, Op, Tensor
 from ndtool.export.c.operators import OPERATORS
 
-LARGEST = 1 << 28  # elements of a tensor; a microcontroller has less memory by orders of magnitude
+# Elements of a computed tensor, and of all of them together: no microcontroller has the memory, and compiling takes
+# time and memory in proportion, however small the file is. Constants are no larger than the file.
+LARGEST = 1 << 24
+LARGEST_SUM = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ def check(graph: Graph) -> None:
         NdtoolError: one line with every finding; operators that break the same rule are named together.
     """
     _check_arithmetic(graph)
+    _check_size(graph)
     findings = find_unsupported(graph)
     if findings:
         raise NdtoolError(f"{graph.name}: {'; '.join(_grouped(findings))}: `ndtool list ops` shows what is supported")
@@ -54,6 +59,16 @@ def _check_arithmetic(graph: Graph) -> None:
     else:
         how = f"quantise it: ndtool export {graph.name} --int8 --data DATA"
     raise NdtoolError(f"{graph.name} computes in {', '.join(sorted(types))}, and only int8 models become C: {how}")
+
+
+def _check_size(graph: Graph) -> None:
+    """Refuse a graph of a few bytes that stands for more work than any real one."""
+    computed = {tensor for op in graph.ops for tensor in op.outputs} | set(graph.inputs)
+    total = sum(math.prod(tensor.shape) for tensor in computed if min(tensor.shape, default=1) > 0)
+    if total > LARGEST_SUM:
+        raise NdtoolError(
+            f"{graph.name}: its tensors have {total} elements together, which is too large: make it smaller"
+        )
 
 
 def supported_operators() -> str:
@@ -85,10 +100,8 @@ def _sizes_are_known(tensors: Iterable[Tensor]) -> str | None:
     for tensor in tensors:
         if any(size < 0 or (size == 0 and tensor.data is None) for size in tensor.shape):
             return f"{tensor.name!r} is {list(tensor.shape)}"
-        elements = 1
-        for size in tensor.shape:
-            elements *= size
-        if elements > LARGEST:
+        elements = math.prod(tensor.shape)
+        if elements > LARGEST and tensor.data is None:
             return f"{tensor.name!r} of {list(tensor.shape)} is too large"
     return None
 

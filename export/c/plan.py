@@ -18,6 +18,7 @@ from ndtool.export.c.graph import Tensor
 from ndtool.export.c.lower import Program
 
 SEARCH_STEPS = 400
+SEARCH_WORK = 4_000_000  # pairs of blocks to look at in all steps: where thousands are alive at once there are few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,6 +154,7 @@ def _height(problem: Problem, offsets: Sequence[int]) -> int:
 
 def _solve(problem: Problem, alignment: int, bound: int, search_steps: int) -> list[int]:
     neighbours = _neighbours(problem)
+    search_steps = min(search_steps, SEARCH_WORK // (1 + sum(map(len, neighbours))))
     numbers = range(len(problem.blocks))
     keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
         lambda i: (-problem.blocks[i].bytes, i),

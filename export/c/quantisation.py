@@ -110,4 +110,5 @@ def _round_away(values: np.ndarray) -> np.ndarray:
 def _requantise_once(sums: np.ndarray, multiplier: Multiplier, halves_up: bool) -> np.ndarray:
     """nd_requantize_once of the kernels, or nd_output_floor."""
     total = 31 - multiplier.shift
-    return (sums * multiplier.value + (1 << (total - 1)) - (0 if halves_up else sums < 0)) >> total
+    towards_zero = np.zeros_like(sums) if halves_up else (sums < 0).astype(np.int64)
+    return np.asarray((sums * multiplier.value + (1 << (total - 1)) - towards_zero) >> total)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ndtool.benchmarks.build import zig_command, zig_environment
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.targets import load_target
+from ndtool.zig import zig_command, zig_environment
 
 SCRIPT = """
 ENTRY(reset)

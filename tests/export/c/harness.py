@@ -1,10 +1,5 @@
 """Small TFLite files from numpy, C libraries run on the host, and LiteRT's reference beside them."""
 
-import ctypes
-import hashlib
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +14,15 @@ from flatbuffers import Builder
 from ndtool.benchmarks.inputs import Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
-from ndtool.export.c import compile_tflite
+from ndtool.export.c import compile_tflite, host, write_library
 from ndtool.export.c.context import Features
 from ndtool.export.c.library import CLibrary
 from ndtool.quantize.runtime import TFLiteModel
+from ndtool.zig import zig_command
 
 DSP = Features(dsp=True, unaligned=True)  # of a Cortex-M4, M7 or M33; on the host stand-ins in C
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes", "-Werror")
+RUBBISH = 0xA5A5A5A5  # in an arena before a run, and around it
 
 # The schema's options of each operator; operators that are not here have none.
 OPTIONS = {
@@ -188,27 +185,13 @@ def _enum(name: str, value: Any) -> Any:
 
 def host_compiler(name: str = "cc") -> tuple[str, ...]:
     """The host's C compiler, or zig's."""
-    if name == "cc" and (found := shutil.which("gcc") or shutil.which("cc")):
-        return (found,)
-    return (sys.executable, "-m", "ziglang", "cc")
+    return host.host_compiler() if name == "cc" else (*zig_command(), "cc")
 
 
 @cache
-def _objects() -> Path:
+def objects() -> Path:
+    """Where compiled kernels, which are the same in every library, are kept for a test run."""
     return Path(tempfile.mkdtemp(prefix="ndtool-objects-"))
-
-
-def _object(file: str, text: str, folder: Path, compiler: tuple[str, ...], flags: tuple[str, ...]) -> Path:
-    """Compile one file; kernels, which are the same in every library, once per test run."""
-    kernel = file.startswith("nd_")
-    header = [path.read_text() for path in sorted(folder.glob("nd*.h"))]
-    key = hashlib.sha256(repr((file, text, compiler, flags, header)).encode()).hexdigest()[:16]
-    target = (_objects() if kernel else folder) / f"{file}.{key}.o"
-    if not target.exists():
-        command = [*compiler, *flags, "-fPIC", "-c", str(folder / file), "-o", str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
-    return target
 
 
 def build(
@@ -218,63 +201,29 @@ def build(
     compiler: str = "cc",
     flags: tuple[str, ...] = ("-O1", *WARNINGS),
     link: tuple[str, ...] = (),
-) -> ctypes.CDLL:
-    """Compile a library, warnings being errors, and load it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in library.files.items():
-        (folder / file).write_text(text)
-    cc = host_compiler(compiler)
-    sources = {file: text for file, text in library.files.items() if file.endswith(".c")}
-    objects = [str(_object(file, text, folder, cc, flags)) for file, text in sources.items()]
-    target = folder / f"lib{library.name}.so"
-    subprocess.run([*cc, "-shared", *objects, *link, "-o", str(target)], check=True, capture_output=True)
-    return ctypes.CDLL(str(target))
+) -> Path:
+    """Compile a library, warnings being errors. Returns the shared library."""
+    write_library(library, folder)
+    cc, target = host_compiler(compiler), folder / f"lib{library.name}.so"
+    host.link(host.compile_files(library, folder, cc, flags, shared=objects()), target, cc, link)
+    return target
 
 
-def _symbol(library: CLibrary, stem: str, index: int, count: int) -> str:
-    return f"{library.name}_{stem}" + (f"_{index}" if count > 1 else "")
-
-
-def call(loaded: ctypes.CDLL, library: CLibrary, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Run a loaded library once, in an arena full of rubbish with guards at both ends, through its public API."""
-    words = (library.arena_bytes + 3) // 4
-    room = np.full(words + 8, 0xA5A5A5A5, dtype=np.uint32)
-    start = room.ctypes.data // 4
-    skip = 4 + (-(start + 4)) % 4  # 16-byte aligned
-    arena = ctypes.c_void_p(room.ctypes.data + 4 * skip)
-    for index, (port, value) in enumerate(zip(library.inputs, inputs, strict=True)):
-        value = np.asarray(value, order="C")
-        assert value.shape == port.shape, (value.shape, port.shape)
-        if port.is_float:
-            entry = loaded[_symbol(library, "quantize_input", index, len(inputs))]
-            entry(value.ctypes.data_as(ctypes.c_void_p), arena)
-        else:
-            entry = loaded[_symbol(library, "input", index, len(inputs))]
-            entry.restype = ctypes.c_void_p
-            ctypes.memmove(entry(arena), value.ctypes.data, value.nbytes)
-    loaded[f"{library.name}_run"](arena)
-    outputs = tuple(_output(loaded, library, index, arena) for index in range(len(library.outputs)))
-    assert np.all(room[:skip] == 0xA5A5A5A5), "written before the arena"
-    assert np.all(room[skip + words :] == 0xA5A5A5A5), "written after the arena"
+def call(loaded: Path, library: CLibrary, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Run a built library once, in an arena full of rubbish with guards at both ends, through its public API."""
+    words = library.arena_bytes // 4
+    room = np.full(words + 12, RUBBISH, dtype=np.uint32)
+    skip = 4 + -(room.ctypes.data // 4) % 4  # 16-byte aligned
+    outputs = host.HostLibrary(library, loaded, arena=room[skip : skip + words]).run(*inputs)
+    assert np.all(room[:skip] == RUBBISH), "written before the arena"
+    assert np.all(room[skip + words :] == RUBBISH), "written after the arena"
     return outputs
-
-
-def _output(loaded: ctypes.CDLL, library: CLibrary, index: int, arena: ctypes.c_void_p) -> np.ndarray:
-    port, count = library.outputs[index], len(library.outputs)
-    value = np.zeros(port.shape, dtype=np.float32 if port.is_float else port.dtype)
-    if port.is_float:
-        loaded[_symbol(library, "dequantize_output", index, count)](arena, value.ctypes.data_as(ctypes.c_void_p))
-    else:
-        entry = loaded[_symbol(library, "output", index, count)]
-        entry.restype = ctypes.c_void_p
-        ctypes.memmove(value.ctypes.data, entry(arena), value.nbytes)
-    return value
 
 
 def run_c(library: CLibrary, inputs: Sequence[np.ndarray], **options: Any) -> tuple[np.ndarray, ...]:
     """Compile a library on the host and run it once. Options: those of `build`."""
     with tempfile.TemporaryDirectory() as folder:
-        return call(build(library, Path(folder), **options), library, inputs)
+        return call(build(library, Path(folder) / "c", **options), library, inputs)
 
 
 def run_reference(content: bytes | Path, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -286,8 +235,7 @@ def check_kernel(content: bytes | Path, *inputs: np.ndarray, features: Features 
     """The C library, for a target with these features, gives the bytes of LiteRT's reference kernels."""
     library = compile_tflite(content, name="t", golden=0, features=features)
     expected = run_reference(content, inputs)
-    by_words = ("-DND_WORDS=1",) if features and features.dsp else ()
-    flags = ("-O1", *WARNINGS, *by_words)
+    flags = ("-O1", *WARNINGS, *host.stand_ins(features))
     for mine, theirs in zip(run_c(library, inputs, flags=flags), expected, strict=True):
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)

@@ -37,16 +37,16 @@ def random_inputs(library: CLibrary, rng: np.random.Generator) -> list[np.ndarra
     ]
 
 
-def selftest(loaded: ctypes.CDLL, library: CLibrary) -> int:
+def selftest(built: Path, library: CLibrary) -> int:
     arena = np.zeros(library.arena_bytes // 4, dtype=np.uint32)
-    return loaded[f"{library.name}_selftest"](ctypes.c_void_p(arena.ctypes.data))
+    return ctypes.CDLL(str(built))[f"{library.name}_selftest"](ctypes.c_void_p(arena.ctypes.data))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_reference_models_are_bit_exact(shared, tmp_path, name):
     path = shared / "models" / f"{name}.tflite"
     library = compile_tflite(path)
-    loaded = build(library, tmp_path)
+    loaded = build(library, tmp_path / "c")
     rng = np.random.default_rng(0)
     for _ in range(3):
         inputs = random_inputs(library, rng)
@@ -58,7 +58,7 @@ def test_the_reference_models_are_bit_exact(shared, tmp_path, name):
 def test_zigs_compiler_gives_the_same_bytes(shared, tmp_path):
     path = shared / "models" / "kws.tflite"
     library = compile_tflite(path)
-    loaded = build(library, tmp_path, compiler="zig")
+    loaded = build(library, tmp_path / "c", compiler="zig")
     inputs = random_inputs(library, np.random.default_rng(1))
     np.testing.assert_array_equal(call(loaded, library, inputs)[0], run_reference(path, inputs)[0])
     assert selftest(loaded, library) == 0
@@ -97,7 +97,7 @@ def test_float_ends_several_inputs_and_outputs(tmp_path):
     library = compile_tflite(content, name="small net")
     assert [port.is_float for port in (*library.inputs, *library.outputs)] == [True, False, True, False]
     rng = np.random.default_rng(0)
-    loaded = build(library, tmp_path)
+    loaded = build(library, tmp_path / "c")
     for scale in (0.1, 1, 1e6):  # beyond 2^31 steps LiteRT itself is undefined
         x = (rng.normal(size=(1, 6, 6, 2)) * scale).astype(np.float32)
         inputs = [x, random_int8(rng, (1, 72))]
@@ -206,7 +206,7 @@ def test_pixels_become_the_input_that_training_and_litert_would_make(tmp_path, s
     expected = run_reference(content, [np.ascontiguousarray(np.moveaxis(normalised, 1, 3))])[0]
 
     library = compile_tflite(content, name="net", pixels=normalisation)
-    loaded = build(library, tmp_path)
+    loaded = ctypes.CDLL(str(build(library, tmp_path / "c")))
     arena = np.zeros(library.arena_bytes // 4, dtype=np.uint32)
     source = np.ascontiguousarray(pixels)
     loaded.net_input_from_pixels(ctypes.c_void_p(source.ctypes.data), ctypes.c_void_p(arena.ctypes.data))
@@ -235,7 +235,7 @@ def test_an_input_or_a_repeated_tensor_can_be_an_output(tmp_path, which, values)
     ends = {"x": x, "y": y}
     content = model([O("ADD", [x, x], [y])] if "y" in which else [], inputs=[x], outputs=[ends[e] for e in which])
     library = compile_tflite(content, name="net")
-    loaded = build(library, tmp_path)
+    loaded = build(library, tmp_path / "c")
     assert [out[0].tolist() for out in call(loaded, library, [np.array([[1, 2]], dtype=np.int8)])] == values
     assert selftest(loaded, library) == 0
 

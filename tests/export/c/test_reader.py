@@ -1,6 +1,7 @@
 """Reading TFLite files: whatever the bytes are, a graph or one clear line."""
 
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,13 @@ def test_a_model_whose_tensors_do_not_fit_any_memory_is_refused():
     x, y = (T(shape=(1, 40000, 40000, 1), scale=0.1, zero_point=0) for _ in range(2))
     with pytest.raises(NdtoolError, match="is too large"):
         compile_tflite(single_op("RELU", [x], [y]))
+
+
+def test_many_large_tensors_are_refused_before_anything_is_made_of_them():
+    tensors = [T(shape=(1, 2048, 2048, 1), scale=0.1, zero_point=0) for _ in range(20)]
+    chain = [O("ABS", [a], [b]) for a, b in pairwise(tensors)]
+    with pytest.raises(NdtoolError, match="its tensors have 83886080 elements together, which is too large"):
+        compile_tflite(model(chain), golden=0)
 
 
 def buffers_behind(content: bytes) -> bytes:

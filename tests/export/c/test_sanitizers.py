@@ -1,59 +1,81 @@
-"""Generated libraries under AddressSanitizer and UBSan, in a program of their own."""
-
-import subprocess
-from pathlib import Path
+"""Generated libraries, portable ones and those of the DSP extension, under AddressSanitizer and UBSan."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ndtool.export.c import CLibrary, compile_tflite, write_library
-from ndtool.tests.export.c.harness import DSP, O, model
-from ndtool.tests.export.c.test_convolution import convolutions, depthwise
-from ndtool.tests.export.c.test_elementwise import extrema, products, realistic, sums
-from ndtool.tests.export.c.test_fully_connected import layers
-from ndtool.tests.export.c.test_pooling import means, pools, wide
+from ndtool.export.c import emit
+from ndtool.export.c.context import Features
+from ndtool.tests.export.c.clean import run_clean
+from ndtool.tests.export.c.harness import DSP, O, T, model
+from ndtool.tests.export.c.mutations import operators
+from ndtool.tests.export.c.test_graphs import WITHOUT_SHRINKING, Maker
 from ndtool.tests.export.c.test_rewrites import padded_windows
 
-FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-std=c99")
+FEATURES = {"portable": Features(), "dsp": DSP}
+every_feature = pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
 
 
-def self_test_is_clean(library: CLibrary, folder: Path, *defines: str) -> None:
-    """The self-test, in an arena of the exact size: no byte beyond it, no overflow, no misaligned access."""
-    write_library(library, folder / "c")
-    (folder / "c" / "main.c").write_text(
-        f'#include "{library.name}.h"\n#include <stdlib.h>\n'
-        f"int main(void)\n{{\n    uint32_t *arena = malloc({library.name.upper()}_ARENA_BYTES);\n"
-        f"    const int result = {library.name}_selftest(arena);\n    free(arena);\n    return result;\n}}\n"
-    )
-    sources = sorted(str(path) for path in (folder / "c").glob("*.c"))
-    subprocess.run(["gcc", *FLAGS, *defines, *sources, "-o", str(folder / "main")], check=True)
-    done = subprocess.run([str(folder / "main")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def quietly(examples: int) -> settings:
+    checks = list(HealthCheck)
+    return settings(max_examples=examples, deadline=None, suppress_health_check=checks, phases=WITHOUT_SHRINKING)
 
 
 @pytest.mark.slow
+@every_feature
 @pytest.mark.parametrize("name", ["ad", "ic", "kws", "mcunet_vww", "vww"])
-def test_the_reference_models_are_clean(shared, tmp_path, name):
-    self_test_is_clean(compile_tflite(shared / "models" / f"{name}.tflite"), tmp_path)
+def test_the_reference_models_are_clean(shared, tmp_path, name, features):
+    run_clean(shared / "models" / f"{name}.tflite", tmp_path / "c", features=features)
+
+
+def layers_are_clean(tmp_path_factory: pytest.TempPathFactory, ops: list[O], features: Features) -> None:
+    run_clean(model(ops), tmp_path_factory.mktemp("clean") / "c", features=features)
+
+
+@every_feature
+@given(ops=st.lists(operators, min_size=30, max_size=60))
+@quietly(2)
+def test_some_random_layers_are_clean(tmp_path_factory, features, ops):
+    layers_are_clean(tmp_path_factory, ops, features)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", [None, DSP], ids=["portable", "dsp"])
-@given(st.lists(st.one_of(convolutions(), depthwise(), layers(), pools(), means()), min_size=20, max_size=40))
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_random_layers_are_clean(tmp_path_factory, features, ops: list[O]):
-    self_test_is_clean(compile_tflite(model(ops), name="t", features=features), tmp_path_factory.mktemp("clean"))
+@every_feature
+@given(ops=st.lists(operators, min_size=30, max_size=60))
+@quietly(40)
+def test_random_layers_are_clean(tmp_path_factory, features, ops):
+    layers_are_clean(tmp_path_factory, ops, features)
 
 
 @pytest.mark.slow
-@given(
-    st.lists(st.one_of(realistic(), sums(), products(), extrema(), wide(), pools(), means()), min_size=20, max_size=40),
-    st.lists(padded_windows(), min_size=1, max_size=8),
-)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-def test_kernels_by_words_and_fused_layers_are_clean(tmp_path_factory, ops: list[O], pairs: list[tuple[O, O]]):
-    content = model([*ops, *(op for pair in pairs for op in pair)])
-    self_test_is_clean(compile_tflite(content, name="t"), tmp_path_factory.mktemp("clean"))
-    dsp = compile_tflite(content, name="t", features=DSP)
-    self_test_is_clean(dsp, tmp_path_factory.mktemp("words"), "-DND_WORDS=1")
+@every_feature
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 40))
+@quietly(40)
+def test_random_graphs_are_clean(tmp_path_factory, features, seed, steps):
+    maker = Maker(seed)
+    maker.grow(steps)
+    content = model(maker.ops, inputs=maker.images[:1], outputs=maker.outputs())
+    run_clean(content, tmp_path_factory.mktemp("clean") / "c", features=features)
+
+
+@pytest.mark.slow
+@every_feature
+@given(pairs=st.lists(padded_windows(), min_size=4, max_size=8))
+@quietly(8)
+def test_fused_layers_are_clean(tmp_path_factory, features, pairs):
+    layers_are_clean(tmp_path_factory, [op for pair in pairs for op in pair], features)
+
+
+def test_a_kernel_that_leaves_its_tensors_is_noticed(tmp_path, monkeypatch):
+    """This net itself: a kernel goes on into the next tensor, which is inside the arena."""
+    source = emit.kernel_source
+
+    def spoiled(file: str) -> str:
+        return source(file).replace("i < size; i++", "i < size + 8; i++")
+
+    a, b, c, d = (T(shape=(1, 64), scale=0.1, zero_point=zero_point) for zero_point in (0, 3, -3, 9))
+    content = model([O("ABS", [a], [b]), O("ABS", [c], [d])])
+    run_clean(content, tmp_path / "sound", golden=0)
+    monkeypatch.setattr(emit, "kernel_source", spoiled)
+    with pytest.raises(AssertionError, match=r"use-after-poison(.|\n)*nd_lookup"):
+        run_clean(content, tmp_path / "spoiled", golden=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ndtool.files import cache_dir
 
 KEPT_DAYS = 30
-_FOLDERS = ("sources", "objects", "prices", "untrained", "zig")  # whose entries are dated by their last use
+_FOLDERS = ("sources", "objects", "host", "prices", "untrained", "zig")  # whose entries are dated by their last use
 
 
 def cache_entry(folder: str, name: str) -> Path:

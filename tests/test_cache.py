@@ -3,7 +3,7 @@
 import os
 import time
 
-from ndtool.benchmarks import cache
+from ndtool import cache
 
 
 def test_what_is_used_stays_and_what_is_long_unused_goes(tmp_path, monkeypatch):
