@@ -29,7 +29,8 @@ static uint32_t add_four(uint32_t a, uint32_t b, int32_t factor1, int32_t factor
                    shifted(nd_smlawt(factor2, odd_b, nd_smlawt(factor1, odd_a, offset))));
 }
 
-static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const nd_add_fast_params *p)
+static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t count,
+                                const nd_add_fast_params *p)
 {
     const int32_t factor1 = p->factor1, factor2 = p->factor2, offset = p->offset;
     const int8_t *end = output + (count & ~7);

@@ -15,8 +15,8 @@ static ND_NOINLINE void add_row(int8_t *output, const int8_t *a, const int8_t *b
     const int32_t factor1 = f->factor1, factor2 = f->factor2, offset = f->offset + f->rounding, shift = f->shift;
 
     ND_NO_UNROLL
-    for (const int8_t *end = output + count; output < end;)
-        *output++ = (int8_t)nd_clamp((factor1 * *a++ + factor2 * *b++ + offset) >> shift, -128, 127);
+    for (int32_t i = 0; i < count; i++)
+        output[i] = (int8_t)nd_clamp((factor1 * a[i] + factor2 * b[i] + offset) >> shift, -128, 127);
 }
 
 static ND_NOINLINE void add_row_away(int8_t *output, const int8_t *a, const int8_t *b, int32_t count, const formula *f)
@@ -25,10 +25,10 @@ static ND_NOINLINE void add_row_away(int8_t *output, const int8_t *a, const int8
     const int32_t shift = f->shift;
 
     ND_NO_UNROLL
-    for (const int8_t *end = output + count; output < end;) {
-        const int32_t sum = factor1 * *a++ + factor2 * *b++ + offset;
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t sum = factor1 * a[i] + factor2 * b[i] + offset;
 
-        *output++ = (int8_t)nd_clamp((sum + (sum >> 31) + rounding) >> shift, -128, 127);
+        output[i] = (int8_t)nd_clamp((sum + (sum >> 31) + rounding) >> shift, -128, 127);
     }
 }
 

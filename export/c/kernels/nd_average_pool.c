@@ -7,7 +7,8 @@
 #define MOST 16 /* channels at a time */
 
 /* One pixel: the windows that begin at `first`, of all channels. */
-static ND_NOINLINE void average(int8_t *output, const int8_t *first, int32_t rows, int32_t columns, const nd_pool_params *p)
+static ND_NOINLINE void average(int8_t *output, const int8_t *first, int32_t rows, int32_t columns,
+                                const nd_pool_params *p)
 {
     const int32_t count = rows * columns, half = count / 2, low = p->activation_min, high = p->activation_max;
 

@@ -3,7 +3,8 @@
 #include "nd_dsp.h"
 #include "nd_words.h"
 
-static ND_NOINLINE void extremum_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t flip, const nd_broadcast *s)
+static ND_NOINLINE void extremum_row(int8_t *output, const int8_t *a, const int8_t *b, int32_t flip,
+                                     const nd_broadcast *s)
 {
     int32_t count = s->size[3];
 

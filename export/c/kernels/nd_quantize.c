@@ -2,9 +2,9 @@
  * From 2^31 steps on, and for NaN, the reference converts out of range, which C leaves undefined.
  *
  * A product with 1 / scale is as good as the quotient unless it is too near to a half. The reciprocal, the product and
- * the quotient are off by at most 2^-24 of their size each, so that below 257, from where on everything saturates, product
- * and quotient differ by less than 3.1 / 2^16. In steps of 1 / 2^16, towards zero, that is less than 5 steps: quotients
- * whose products lie within 8 of a half are computed. `scale` is in [2^-40, 2^40]. */
+ * the quotient are off by at most 2^-24 of their size each, so that below 257, from where on everything saturates,
+ * product and quotient differ by less than 3.1 / 2^16. In steps of 1 / 2^16, towards zero, that is less than 5 steps:
+ * quotients whose products lie within 8 of a half are computed. `scale` is in [2^-40, 2^40]. */
 #include "ndtool_kernels.h"
 
 #define NEAR 8

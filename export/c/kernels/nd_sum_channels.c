@@ -1,5 +1,5 @@
-/* Adds to each of `channels` sums the bytes of its channel: those at first, first + 1, ... of every column of every row,
- * steps in bytes. The sums must fit 32 bits.
+/* Adds to each of `channels` sums the bytes of its channel: those at first, first + 1, ... of every column of every
+ * row, steps in bytes. The sums must fit 32 bits.
  *
  * By words: four channels at a time as pairs of int16, which hold the sum of 256 bytes; a single channel whose bytes
  * follow one another four bytes at a time. */

@@ -64,6 +64,8 @@ def copy(
     inner, run = merged(axes)
     if not inner and run == source.bytes == target.bytes and source.data is None:
         return Alias(op=op, input=source, output=target)
+    if len(inner) > 1 and inner[-1].size < inner[-2].size:
+        inner = (*inner[:-2], inner[-1], inner[-2])  # the order is free, and a long innermost loop is the cheaper one
     loops = (Axis(1, 0, 0),) * (MAX_LOOPS - len(inner)) + inner
     fields: dict[str, Value] = {
         "size": tuple(axis.size for axis in loops),

@@ -28,7 +28,8 @@ def clamp_in_the_producer(op: Op, uses: Uses) -> tuple[Op, ...] | None:
     low, high = int(table[0]), int(table[-1])
     if not np.array_equal(table, np.clip(INPUTS, low, high)):
         return None
-    own = activation_range(maker.options["fused_activation_function"], source.scale[0], source.zero_point[0])
+    activation = maker.options.get("fused_activation_function", "NONE")
+    own = activation_range(activation, source.scale[0], source.zero_point[0])
     bounds = tuple(min(max(bound, low), high) for bound in own)
     options = {**maker.options, "fused_activation_function": bounds}
     return (fused(maker, op, outputs=op.outputs, options=options),)

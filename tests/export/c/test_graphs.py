@@ -7,7 +7,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ndtool.tests.export.c.harness import O, T, check_kernel, constant, model, random_int8
+from ndtool.export.c.context import Features
+from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, model, random_int8
 
 FUNCTIONS = ["RELU", "RELU6", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "TANH", "QUANTIZE", "ABS", "GELU"]
 WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # which would take minutes
@@ -163,17 +164,23 @@ class Maker:
         return [t for t in made if t not in read or self.pick(0, 9) == 0]
 
 
-def check_graph(seed: int, steps: int) -> None:
+def check_graph(seed: int, steps: int, features: Features | None = None) -> None:
     maker = Maker(seed)
     maker.grow(steps)
     content = model(maker.ops, inputs=maker.images[:1], outputs=maker.outputs())
-    check_kernel(content, random_int8(maker.rng, maker.images[0].shape))
+    check_kernel(content, random_int8(maker.rng, maker.images[0].shape), features=features)
 
 
 @settings(max_examples=40, deadline=None, phases=WITHOUT_SHRINKING)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 15))
 def test_random_graphs_are_the_references(seed, steps):
     check_graph(seed, steps)
+
+
+@settings(max_examples=20, deadline=None, phases=WITHOUT_SHRINKING)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 25))
+def test_random_graphs_by_the_dsp_extensions_kernels_are_the_references(seed, steps):
+    check_graph(seed, steps, DSP)
 
 
 @pytest.mark.slow
