@@ -8,8 +8,7 @@
  *
  * `scratch`: an nd_plane with the pairs of taps of a channel, then four planes of `rows` rows. A row has room for
  * input[0] to input[output_width * stride_width + filter_width], rounded up to whole words. `weights` are
- * [channel][height][width], filled up with zeros; `channels` has four words each: 256 times the bias, multiplier,
- * rounding, shift.
+ * [channel][height][width], filled up with zeros; `channels` has four words each, see nd_plane.h.
  *
  * Channel by channel, a band is read before its outputs are written: the output may take the place of the input if it
  * begins as many whole pixels before it as bands at their ends are ahead of what is read. */

@@ -6,9 +6,9 @@
  * taps[i][k] * row[y * stride + i * dilation][x * STRIDE + k]). A sum is 256 times the real one. Four outputs of a row
  * are made at a time, then two for what is left: reads end at most one output further than a row of outputs does.
  *
- * Requantisation is nd_requantize_fast's, after a shift to twice the real sum. Where the zero point is -128, whatever is
- * negative becomes -128, so that its rounding does not matter, and both roundings of the others are one:
- * floor((floor(x + 1/2) + n) / 2^k) = floor((x + 1/2 + n) / 2^k). */
+ * Requantisation is nd_requantize_fast's, after a shift to twice the real sum. Where RELU is 1, it is
+ * ((sum * multiplier >> 32) + rounding) >> 16 of sums, and taps, that are shifted to the left, or, for other TAPS than 3,
+ * >> shift: operators/relu_words.py has the proof. */
 #ifndef ND_PLANE_H
 #define ND_PLANE_H
 
@@ -26,7 +26,7 @@ typedef struct {
     uint32_t taps[]; /* [filter_height][TAPS - 1] pairs: taps 0 and 1, 1 and 2, ... */
 } nd_plane;
 
-/* `taps`: [filter_height][TAPS]. `channel`: 256 times the bias, multiplier, rounding, shift. */
+/* `taps`: [filter_height][TAPS]. `channel`: the bias as the sums are, multiplier, rounding, shift. */
 typedef void nd_plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, const int8_t *taps,
                              const int32_t *channel);
 
@@ -229,7 +229,11 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 #endif
 
 /* Multiplier r8, rounding r9, shift r10. */
-#if RELU
+#if RELU && TAPS == 3
+#define REQUANTIZE(sum)                  \
+    "smmla  " sum ", " sum ", r8, r9 \n" \
+    "ssat   " sum ", #8, " sum ", asr #16 \n"
+#elif RELU
 #define REQUANTIZE(sum)                  \
     "smmla  " sum ", " sum ", r8, r9 \n" \
     "asr    " sum ", " sum ", r10    \n" \
@@ -263,11 +267,18 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 
 #if TAPS == 3
 
-/* The taps of row i of the window in two registers. */
-#define PAIR(one, two, three, a, b, c)       \
-    "ldrsb  " one ", [r3, #" a "]        \n" \
-    "ldrsb  " two ", [r3, #" b "]        \n" \
-    "ldrsb  " three ", [r3, #" c "]      \n" \
+/* A row of taps to pairs in the first two registers. */
+#if RELU
+#define LOAD_TAP(to, at) "ldrsb  " to ", [r3, #" at "] \n" "lsl    " to ", " to ", r11 \n"
+#define LOAD_SHIFT ""
+#else
+#define LOAD_TAP(to, at) "ldrsb  " to ", [r3, #" at "] \n"
+#define LOAD_SHIFT "ldr    r10, [sp, #28] \n"
+#endif
+#define PAIRS(one, two, three, a, b, c)      \
+    LOAD_TAP(one, a)                         \
+    LOAD_TAP(two, b)                         \
+    LOAD_TAP(three, c)                       \
     "pkhbt  " one ", " one ", " two ", lsl #16 \n" \
     "pkhbt  " two ", " two ", " three ", lsl #16 \n"
 
@@ -279,9 +290,10 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
         "ldr    r12, [sp, #36]  \n"
-        PAIR("r4", "r5", "r6", "0", "1", "2")
-        PAIR("r6", "r7", "r8", "3", "4", "5")
-        PAIR("r8", "r9", "r10", "6", "7", "8")
+        "ldr    r11, [r12, #12] \n"
+        PAIRS("r4", "r5", "r6", "0", "1", "2")
+        PAIRS("r6", "r7", "r8", "3", "4", "5")
+        PAIRS("r8", "r9", "r10", "6", "7", "8")
         "push   {r4-r9}         \n"
         "ldmia  r12, {r8-r11}   \n"
         "push   {r8-r11}        \n"
@@ -304,7 +316,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "sub    r1, r1, r2, lsl #1 \n"
         "add    r1, r1, " TILE " \n"
         "ldrd   r8, r9, [sp, #20] \n"
-        "ldr    r10, [sp, #28]  \n"
+        LOAD_SHIFT
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         REQUANTIZE("r6")
@@ -329,7 +341,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "add    r1, r1, r2      \n"
         TWO("48", "r4", "r5")
         "ldrd   r8, r9, [sp, #20] \n"
-        "ldr    r10, [sp, #28]  \n"
+        LOAD_SHIFT
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         "strb   r4, [r0]        \n"
@@ -488,6 +500,9 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
 
 #else
 
+#define LEFT(channel) (RELU && TAPS == 3 ? (channel)[3] : 0)
+#define RIGHT(channel) (TAPS == 3 ? 16 : (channel)[3])
+
 static int32_t half(const uint32_t *words, int32_t index)
 {
     return index % 2 ? nd_high(words[index / 2]) : nd_low(words[index / 2]);
@@ -498,12 +513,13 @@ static void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, 
 {
     for (int32_t row = 0; row < plane->height; row++, x += plane->row_step / 4) {
         for (int32_t column = 0; column < plane->width; column++, out += plane->step) {
-            int32_t sum = channel[0];
+            int32_t sum = 0;
             for (int32_t i = 0; i < plane->filter_height; i++)
                 for (int32_t k = 0; k < TAPS; k++)
                     sum += half(x + i * (plane->tap_step / 4), column * STRIDE + k) * taps[i * TAPS + k];
+            sum = sum * (1 << LEFT(channel)) + channel[0];
 #if RELU
-            *out = (int8_t)nd_saturate((channel[2] + (int32_t)((int64_t)sum * channel[1] >> 32)) >> channel[3]);
+            *out = (int8_t)nd_saturate(((int32_t)((int64_t)sum * channel[1] >> 32) + channel[2]) >> RIGHT(channel));
 #else
             *out = (int8_t)nd_requantize_fast(sum >> 8, channel[1], channel[2], channel[3]);
 #endif
