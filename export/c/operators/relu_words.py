@@ -20,6 +20,7 @@ SCALE = 8  # inputs are widened to 2^SCALE times themselves
 RIGHT = 16  # of the kernels that scale their taps
 LARGEST_RIGHT = 22  # of the others: the rounding must fit 32 bits
 LARGEST_LEFT = 8  # taps scaled must fit 16 bits
+BIASES_TRIED = 16  # each is another fraction of what is rounded
 
 Words = tuple[int, int, int, int]  # bias, multiplier, rounding, and left or right
 
@@ -81,14 +82,15 @@ def _candidates(
     if lost == 0:
         yield start, multiplier, middle + ((1 << scale >> 2) if shift else 0)
     later = range(outputs[0] + 1, outputs[1] + 1)
-    steps = [_first_sum(output, multiplier, shift) for output in later]
-    for rescaled in dict.fromkeys((multiplier >> lost, -(-multiplier >> lost))):
-        for change in range(-8, 9):
-            rounding = middle + ((start * rescaled << scale) >> 32) + change
-            firsts = (-(((rounding - (output << right)) << 32) // (rescaled << scale)) for output in later)
-            biases = {first - (step - start) for first, step in zip(firsts, steps, strict=True)}
-            if len(biases) == 1:
-                yield biases.pop(), rescaled, rounding
+    firsts = [_first_sum(output, multiplier, shift) - start for output in later]
+    for rescaled in (multiplier >> lost, (multiplier >> lost) + 1):
+        for bias in (start, *range(BIASES_TRIED)):
+            steps = list(zip(later, firsts, strict=True))
+            # with the rounding, a sum must reach its output and the sum before must not
+            least = max((output << right) - ((first + bias) * rescaled << scale >> 32) for output, first in steps)
+            most = min((output << right) - ((first + bias - 1) * rescaled << scale >> 32) for output, first in steps)
+            if least < most:
+                yield bias, rescaled, least
 
 
 def _output(total: int, multiplier: int, shift: int) -> int:
