@@ -15,21 +15,23 @@
 #include "nd_dsp.h"
 #include "nd_plane.h"
 
-/* Four planes. Sizes in words. */
+/* How four channels of pixels are widened; steps in bytes. The assembly knows the order. */
 typedef struct {
-    uint32_t *top;
-    int32_t row, size; /* of one row of one plane, of one plane */
-    int32_t pixels;    /* of a row of the image that are used */
-    uint32_t zero;     /* the zero point in every byte */
-} planes;
-
-/* What nd_depthwise_dsp hands to widen_four; steps in bytes. The assembly knows the order. */
-typedef struct {
-    int32_t size, pixel;   /* between two planes, between two pixels */
-    uint32_t zero;
-    int32_t odd, pixels;   /* 1 if the first pixel is the second of a word; pixels, less that one */
+    int32_t size, pixel; /* from plane to plane, from pixel to pixel */
+    uint32_t zero;       /* the zero point in every byte */
+    int32_t odd, pixels; /* 1 if the first pixel is the second of a word; pixels of a row, less that one */
     int32_t to_row, from_row;
 } widening;
+
+/* What stays the same all the time. Sizes of planes in words. */
+typedef struct {
+    const nd_conv_params *p;
+    nd_plane_kernel *kernel;
+    nd_plane *plane;
+    uint32_t *top;
+    int32_t row, size, taps; /* of one row of a plane, of one plane, of one channel */
+    widening widening;
+} job;
 
 #if ND_DSP
 
@@ -117,22 +119,36 @@ static void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const wid
 #endif
 
 /* One channel to one plane. */
-static ND_NOINLINE void widen_one(uint32_t *to, const int8_t *from, int32_t rows, const planes *v,
-                                  const nd_conv_params *p)
+static ND_NOINLINE void widen_one(uint32_t *to, const int8_t *from, int32_t rows, const job *j)
 {
-    for (; rows > 0; rows--, to += v->row, from += p->input_width * p->input_channels) {
-        for (int32_t i = 0; i < v->pixels; i++) {
-            uint32_t *word = to + (p->pad_left + i) / 2;
-            const int32_t x = from[i * p->input_channels] * 256;
-            *word = (p->pad_left + i) % 2 ? nd_pair(nd_low(*word), x) : nd_pair(x, nd_high(*word));
+    const widening *w = &j->widening;
+    const int32_t pixels = w->odd + w->pixels;
+    for (; rows > 0; rows--, to += j->row, from += w->from_row) {
+        ND_NO_UNROLL
+        for (int32_t i = 0; i < pixels; i++) {
+            uint32_t *word = to + (w->odd + i) / 2;
+            const int32_t x = from[i * w->pixel] * 256;
+            *word = (w->odd + i) % 2 ? nd_pair(nd_low(*word), x) : nd_pair(x, nd_high(*word));
         }
     }
 }
 
-/* The zero point in 16 bits. */
-static ND_NOINLINE void fill(uint32_t *to, int32_t words, uint32_t zero)
+static ND_NOINLINE void widen(uint32_t *to, const int8_t *from, int32_t rows, int32_t channels, const job *j)
 {
-    zero &= 0xFF00FF00u;
+    if (j->widening.odd + j->widening.pixels <= 0)
+        return; /* the windows lie beside the image */
+    if (channels == 4)
+        widen_four(to, from, rows, &j->widening);
+    else
+        ND_NO_UNROLL
+        for (; channels > 0; channels--, to += j->size)
+            widen_one(to, from++, rows, j);
+}
+
+/* The zero point to words of a plane. */
+static ND_NOINLINE void fill(uint32_t *to, int32_t words, const job *j)
+{
+    const uint32_t zero = j->widening.zero & 0xFF00FF00u;
     ND_NO_UNROLL
     for (; words > 3; words -= 4, to += 4)
         to[0] = to[1] = to[2] = to[3] = zero;
@@ -141,51 +157,90 @@ static ND_NOINLINE void fill(uint32_t *to, int32_t words, uint32_t zero)
         *to++ = zero;
 }
 
-static ND_NOINLINE void fill_rows(int32_t first, int32_t count, const planes *v)
+/* Words of a plane to its top. */
+static ND_NOINLINE void move_up(uint32_t *to, const uint32_t *from, int32_t words)
 {
-    if (count > 0)
-        for (int32_t c = 0; c < 4; c++)
-            fill(v->top + c * v->size + first * v->row, count * v->row, v->zero);
+    ND_NO_UNROLL
+    for (; words > 3; words -= 4, to += 4, from += 4) {
+        to[0] = from[0];
+        to[1] = from[1];
+        to[2] = from[2];
+        to[3] = from[3];
+    }
+    ND_NO_UNROLL
+    for (; words > 0; words--)
+        *to++ = *from++;
 }
 
 /* Rows of the image from y on to `count` rows of the planes from `first` on. */
 static ND_NOINLINE void read_rows(int32_t first, int32_t count, const int8_t *image, int32_t y, int32_t channels,
-                                  int32_t refill, const planes *v, const widening *w, const nd_conv_params *p)
+                                  const job *j)
 {
+    const nd_conv_params *p = j->p;
+    uint32_t *to = j->top + first * j->row;
     const int32_t above = nd_min(nd_max(-y, 0), count);
     const int32_t inside = nd_max(nd_min(p->input_height - y, count) - above, 0);
-    if (refill) {
-        fill_rows(first, above, v);
-        fill_rows(first + above + inside, count - above - inside, v);
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < 4; c++) {
+        fill(to + c * j->size, above * j->row, j);
+        fill(to + c * j->size + (above + inside) * j->row, (count - above - inside) * j->row, j);
     }
-    if (inside > 0 && v->pixels > 0) {
-        uint32_t *to = v->top + (first + above) * v->row;
-        const int8_t *from = image + (y + above) * w->from_row;
-        if (channels == 4)
-            widen_four(to + p->pad_left / 2, from, inside, w);
-        else
-            for (; channels > 0; channels--, to += v->size)
-                widen_one(to, from++, inside, v, p);
+    if (inside > 0)
+        widen(to + above * j->row + p->pad_left / 2, image + (y + above) * j->widening.from_row, inside, channels, j);
+}
+
+/* One to four channels from c on, of the rows that the planes hold. */
+static ND_NOINLINE void convolve(int8_t *out, int32_t c, int32_t channels, const job *j)
+{
+    nd_plane_kernel *kernel = j->kernel;
+    nd_plane *plane = j->plane;
+    const int32_t size = j->size, taps = j->taps;
+    const uint32_t *x = j->top;
+    const int8_t *weights = j->p->weights + c * taps;
+    const int32_t *channel = j->p->channels + c * 4;
+    ND_NO_UNROLL
+    for (; channels > 0; channels--, x += size, weights += taps, channel += 4)
+        kernel(out++, x, plane, weights, channel);
+}
+
+/* An image of which the planes hold all rows; those outside the image are there. */
+static void convolve_whole(int8_t *output, const int8_t *image, int32_t rows, const job *j)
+{
+    const nd_conv_params *p = j->p;
+    const int32_t above = nd_max(p->pad_top, 0), first = nd_max(-p->pad_top, 0);
+    const int32_t inside = nd_min(p->input_height - first, rows - above);
+    uint32_t *to = j->top + above * j->row + p->pad_left / 2;
+    image += first * j->widening.from_row;
+    j->plane->height = p->output_height;
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < p->output_channels; c += 4) {
+        const int32_t channels = nd_min(p->output_channels - c, 4);
+        if (inside > 0)
+            widen(to, image + c, inside, channels, j);
+        convolve(output + c, c, channels, j);
     }
 }
 
-/* `count` rows from `first` on to the top. */
-static ND_NOINLINE void move_up(int32_t first, int32_t count, const planes *v)
+/* An image in bands of `height` rows of outputs; of each the last `keep` rows of the planes are the next one's first. */
+static void convolve_bands(int8_t *output, const int8_t *image, int32_t height, int32_t reach, const job *j)
 {
-    for (int32_t c = 0; c < 4; c++) {
-        uint32_t *to = v->top + c * v->size;
-        const uint32_t *from = to + first * v->row;
-        int32_t words = count * v->row;
+    const nd_conv_params *p = j->p;
+    const int32_t stride = p->stride_height, keep = nd_max(reach - stride, 0);
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < p->output_channels; c += 4) {
+        const int32_t channels = nd_min(p->output_channels - c, 4);
+        int32_t kept = 0;
         ND_NO_UNROLL
-        for (; words > 3; words -= 4, to += 4, from += 4) {
-            to[0] = from[0];
-            to[1] = from[1];
-            to[2] = from[2];
-            to[3] = from[3];
+        for (int32_t y = 0; y < p->output_height; y += height) {
+            j->plane->height = nd_min(height, p->output_height - y);
+            ND_NO_UNROLL
+            for (int32_t n = 0; n < 4 && kept > 0; n++)
+                move_up(j->top + n * j->size, j->top + n * j->size + height * stride * j->row, kept * j->row);
+            read_rows(kept, (j->plane->height - 1) * stride + reach - kept, image + c, y * stride + kept - p->pad_top,
+                      channels, j);
+            convolve(output + y * p->output_width * p->output_channels + c, c, channels, j);
+            kept = keep;
         }
-        ND_NO_UNROLL
-        for (; words > 0; words--)
-            *to++ = *from++;
     }
 }
 
@@ -198,58 +253,32 @@ static void clamp_all(int8_t *out, int32_t count, const nd_conv_params *p)
     }
 }
 
-/* One to four channels of one image, band by band. */
-static ND_NOINLINE void some_channels(int8_t *output, const int8_t *image, int32_t c, int32_t rows, nd_plane *plane,
-                                      const planes *v, const widening *w, const nd_conv_params *p,
-                                      nd_plane_kernel *kernel)
-{
-    const int32_t channels = nd_min(p->output_channels - c, 4), stride = p->stride_height;
-    const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
-    const int32_t band = (rows - reach) / stride + 1, keep = nd_max(reach - stride, 0);
-    const int32_t size = p->filter_height * p->filter_width;
-    int32_t kept = 0, y = 0;
-    for (;;) {
-        plane->height = nd_min(band, p->output_height - y);
-        read_rows(kept, (plane->height - 1) * stride + reach - kept, image + c, y * stride + kept - p->pad_top,
-                  channels, band < p->output_height, v, w, p);
-        int8_t *out = output + y * p->output_width * p->output_channels + c;
-        const uint32_t *x = v->top;
-        const int8_t *taps = p->weights + c * size;
-        const int32_t *channel = p->channels + c * 4;
-        ND_NO_UNROLL
-        for (int32_t n = channels; n > 0; n--, x += v->size, taps += size, channel += 4)
-            kernel(out++, x, plane, taps, channel);
-        y += band;
-        if (y >= p->output_height)
-            return;
-        move_up(band * stride, kept = keep, v);
-    }
-}
-
 void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p,
                       nd_plane_kernel *kernel)
 {
     nd_plane *plane = (nd_plane *)scratch;
-    const int32_t row = (p->output_width * p->stride_width + p->filter_width + 2) / 2;
-    const int32_t odd = p->pad_left % 2;
-    const planes v = {plane->taps + p->filter_height * (p->filter_width - 1), row, rows * row,
-                      nd_min(p->input_width, 2 * row - p->pad_left),
-                      (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u};
-    const widening w = {4 * v.size, p->input_channels, v.zero, odd, v.pixels - odd, 4 * row,
-                        p->input_width * p->input_channels};
+    const int32_t row = (p->output_width * p->stride_width + p->filter_width + 2) / 2, odd = p->pad_left % 2;
+    const int32_t pixels = nd_min(p->input_width, 2 * row - p->pad_left); /* of a row that are used */
+    const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
+    const int32_t height = (rows - reach) / p->stride_height + 1; /* rows of outputs that rows of planes are good for */
+    const int32_t count = p->output_height * p->output_width * p->output_channels;
+    const job j = {p, kernel, plane, plane->taps + p->filter_height * (p->filter_width - 1), row, rows * row,
+                   p->filter_height * p->filter_width,
+                   {4 * rows * row, p->input_channels, (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u, odd,
+                    pixels - odd, 4 * row, p->input_width * p->input_channels}};
     plane->tap_step = 4 * row * p->dilation_height;
     plane->row_step = 4 * row * p->stride_height;
     plane->width = p->output_width;
     plane->step = p->output_channels;
     plane->filter_height = p->filter_height;
-    fill(v.top, 4 * v.size, v.zero);
+    fill(j.top, 4 * j.size, &j);
     ND_NO_UNROLL
-    for (int32_t batch = 0; batch < p->batches; batch++) {
-        ND_NO_UNROLL
-        for (int32_t c = 0; c < p->output_channels; c += 4)
-            some_channels(output, input, c, rows, plane, &v, &w, p, kernel);
-        clamp_all(output, p->output_height * p->output_width * p->output_channels, p);
-        output += p->output_height * p->output_width * p->output_channels;
+    for (int32_t batch = 0; batch < p->batches; batch++, output += count) {
+        if (height >= p->output_height)
+            convolve_whole(output, input, rows, &j);
+        else
+            convolve_bands(output, input, height, reach, &j);
+        clamp_all(output, count, p);
         input += p->input_height * p->input_width * p->input_channels;
     }
 }
