@@ -6,7 +6,7 @@
  * the bias has in it, as for convolutions), then one channel after the other is convolved. A row is read once; what the
  * next band needs of it is moved to the top of the planes.
  *
- * `scratch`: an nd_plane with the pairs of taps of a channel, then four planes of `rows` rows. A row has room for
+ * `scratch`: an nd_plane with its working memory, then four planes of `rows` rows. A row has room for
  * input[0] to input[output_width * stride_width + filter_width], rounded up to whole words. `weights` are
  * [channel][height][width], filled up with zeros; `channels` has four words each, see nd_plane.h.
  *
@@ -189,6 +189,21 @@ static ND_NOINLINE void read_rows(int32_t first, int32_t count, const int8_t *im
         widen(to + above * j->row + p->pad_left / 2, image + (y + above) * j->widening.from_row, inside, channels, j);
 }
 
+/* The rows of taps inside the image of rows of outputs from y on, see nd_plane.h. */
+static ND_NOINLINE void find_inside(int32_t y, const job *j)
+{
+    const nd_conv_params *p = j->p;
+    const int32_t taps = p->filter_height, step = p->dilation_height;
+    uint32_t *to = j->plane->more + taps * p->filter_width + 1;
+    int32_t top = y * p->stride_height - p->pad_top;
+    ND_NO_UNROLL
+    for (int32_t n = p->filter_width > 3 ? j->plane->height : 0; n > 0; n--, top += p->stride_height) {
+        const int32_t first = nd_min(top < 0 ? (step - 1 - top) / step : 0, taps - 1);
+        const int32_t end = nd_min(top < p->input_height ? (p->input_height - top + step - 1) / step : 0, taps);
+        *to++ = (uint32_t)first | (uint32_t)nd_max(end - first, 1) << 16;
+    }
+}
+
 /* One to four channels from c on, of the rows that the planes hold. */
 static ND_NOINLINE void convolve(int8_t *out, int32_t c, int32_t channels, const job *j)
 {
@@ -212,6 +227,7 @@ static void convolve_whole(int8_t *output, const int8_t *image, int32_t rows, co
     uint32_t *to = j->top + above * j->row + p->pad_left / 2;
     image += first * j->widening.from_row;
     j->plane->height = p->output_height;
+    find_inside(0, j);
     ND_NO_UNROLL
     for (int32_t c = 0; c < p->output_channels; c += 4) {
         const int32_t channels = nd_min(p->output_channels - c, 4);
@@ -233,6 +249,7 @@ static void convolve_bands(int8_t *output, const int8_t *image, int32_t height, 
         ND_NO_UNROLL
         for (int32_t y = 0; y < p->output_height; y += height) {
             j->plane->height = nd_min(height, p->output_height - y);
+            find_inside(y, j);
             ND_NO_UNROLL
             for (int32_t n = 0; n < 4 && kept > 0; n++)
                 move_up(j->top + n * j->size, j->top + n * j->size + height * stride * j->row, kept * j->row);
@@ -262,7 +279,8 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
     const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
     const int32_t height = (rows - reach) / p->stride_height + 1; /* rows of outputs that rows of planes are good for */
     const int32_t count = p->output_height * p->output_width * p->output_channels;
-    const job j = {p, kernel, plane, plane->taps + p->filter_height * (p->filter_width - 1), row, rows * row,
+    const int32_t more = p->filter_width > 3 ? p->filter_height * p->filter_width + 1 + nd_min(height, p->output_height) : 0;
+    const job j = {p, kernel, plane, plane->more + more, row, rows * row,
                    p->filter_height * p->filter_width,
                    {4 * rows * row, p->input_channels, (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u, odd,
                     pixels - odd, 4 * row, p->input_width * p->input_channels}};
@@ -271,6 +289,7 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
     plane->width = p->output_width;
     plane->step = p->output_channels;
     plane->filter_height = p->filter_height;
+    plane->zero = j.widening.zero & 0xFF00FF00u;
     fill(j.top, 4 * j.size, &j);
     ND_NO_UNROLL
     for (int32_t batch = 0; batch < p->batches; batch++, output += count) {

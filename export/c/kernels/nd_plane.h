@@ -22,8 +22,10 @@ typedef struct {
     int32_t height;   /* rows of outputs */
     int32_t step;     /* between two outputs; one row follows the other */
     int32_t filter_height;
-    int32_t bias[4]; /* working memory: four times the channel's bias, then its taps */
-    uint32_t taps[]; /* [filter_height][TAPS - 1] pairs: taps 0 and 1, 1 and 2, ... */
+    uint32_t zero; /* a pair of zero points, as in the rows */
+    /* Where TAPS is not 3: filter_height * TAPS + 1 words of working memory, then for each row of outputs the first row
+     * of taps that meets the image and, times 2^16, how many do, one at least. */
+    uint32_t more[];
 } nd_plane;
 
 /* `taps`: [filter_height][TAPS]. `channel`: the bias as the sums are, multiplier, rounding, shift. */
@@ -362,7 +364,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
 
 #else
 
-/* A row of taps at r3 to pairs at lr. */
+/* A row of taps at r3 to pairs at lr, their sum times the zero point is added to r0. */
 #if TAPS == 5
 #define PAIRS                        \
     "ldr    r4, [r3]             \n" \
@@ -371,11 +373,15 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "sxtb16 r6, r4               \n" \
     "sxtb16 r7, r4, ror #8       \n" \
     "sxtb16 r8, r5, ror #8       \n" \
+    "smlad  r0, r6, r12, r0      \n" \
+    "smlad  r0, r7, r12, r0      \n" \
+    "smlatb r0, r8, r12, r0      \n" \
     "pkhbt  r4, r6, r7, lsl #16  \n" \
     "pkhbt  r5, r7, r6           \n" \
     "pkhtb  r6, r7, r6, asr #16  \n" \
     "pkhtb  r7, r8, r7, asr #16  \n" \
     "stmia  lr!, {r4-r7}         \n"
+#define PAIRS_BYTES(to, rows) "lsl    " to ", " rows ", #4 \n"
 #else
 #define PAIRS                        \
     "ldr    r4, [r3]             \n" \
@@ -385,6 +391,10 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "sxtb16 r7, r4, ror #8       \n" \
     "sxtb16 r8, r5               \n" \
     "sxtb16 r9, r5, ror #8       \n" \
+    "smlad  r0, r6, r12, r0      \n" \
+    "smlad  r0, r7, r12, r0      \n" \
+    "smlatb r0, r8, r12, r0      \n" \
+    "smlad  r0, r9, r12, r0      \n" \
     "pkhbt  r4, r6, r7, lsl #16  \n" \
     "pkhbt  r5, r7, r6           \n" \
     "pkhtb  r6, r7, r6, asr #16  \n" \
@@ -392,44 +402,69 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "pkhtb  r10, r9, r8, asr #16 \n" \
     "pkhbt  r9, r9, r8           \n" \
     "stmia  lr!, {r4-r7, r9, r10} \n"
+#define PAIRS_BYTES(to, rows)                  \
+    "add    " to ", " rows ", " rows ", lsl #1 \n" \
+    "lsl    " to ", " to ", #3                 \n"
 #endif
 
-/* r0 rows of the window left, or out, r1 x, r2 tap_step, r3 taps, or outputs left, lr taps or step. The stack: 0 x of
- * the row, 4 x, 8 outputs left, 12 out, 16 filter_height, 20 bias and taps, 24 width - 3, 28 row_step, 32 where x ends,
- * 36 multiplier, rounding, 44 shift, 48 step. */
+/* Rows of taps outside the image are left out: their products are added to the bias.
+ *
+ * r0 rows of the window left, or out, r1 x, r2 tap_step, r3 taps, or outputs left, lr taps or step. The stack: 0 x of
+ * the row, 4 x, 8 outputs left, 12 out, 16 rows of the window, 20 their taps, 24 width - 3, 28 row_step, 32 where x
+ * ends, 36 multiplier, rounding, 44 shift, 48 step, 52 the next row's taps inside, 56 sums: of the taps of the first
+ * 0, 1, ... rows, times the zero point, 60 all taps, 64 twice the bias of the row, 72 bias of a row all outside. */
 static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
                                                 const int8_t *taps, const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
-        "ldr    r12, [sp, #36]  \n"
-        "sub    sp, sp, #52     \n"
-        "ldr    r4, [r12]       \n"
-        "ldr    r11, [r2, #20]  \n"
-        "mov    r5, r4          \n"
-        "mov    r6, r4          \n"
-        "mov    r7, r4          \n"
-        "add    lr, r2, #24     \n"
-        "stmia  lr!, {r4-r7}    \n"
+        "sub    sp, sp, #76     \n"
+        "str    r1, [sp]        \n"
+        "str    r0, [sp, #12]   \n"
+        "ldrd   r11, r12, [r2, #20] \n"
+        "add    lr, r2, #28     \n"
+        "str    lr, [sp, #60]   \n"
+        PAIRS_BYTES("r4", "r11")
+        "add    r1, lr, r4      \n"
+        "str    r1, [sp, #56]   \n"
+        "mov    r0, #0          \n"
+        "str    r0, [r1], #4    \n"
         "9:                     \n"
         PAIRS
         "subs   r11, r11, #1    \n"
+        "str    r0, [r1], #4    \n"
         "bne    9b              \n"
-        "ldmia  r2, {r3-r8}     \n"
+        "ldr    r12, [sp, #112] \n"
+        "str    r1, [sp, #52]   \n"
+        "ldr    r1, [sp]        \n"
+        "ldmia  r12, {r8-r11}   \n"
+        "ldmia  r2, {r2, r4-r7} \n"
+        "add    r8, r8, r0      \n"
+        "str    r8, [sp, #72]   \n"
         "mla    r6, r5, r6, r1  \n"
         "sub    r4, r4, #3      \n"
-        "add    r9, r2, #24     \n"
-        "strd   r8, r9, [sp, #16] \n"
-        "str    r1, [sp]        \n"
-        "str    r0, [sp, #12]   \n"
         "str    r4, [sp, #24]   \n"
         "strd   r5, r6, [sp, #28] \n"
-        "ldrd   r8, r9, [r12, #4] \n"
-        "strd   r8, r9, [sp, #36] \n"
-        "ldr    r8, [r12, #12]  \n"
-        "strd   r8, r7, [sp, #44] \n"
-        "mov    r2, r3          \n"
+        "strd   r9, r10, [sp, #36] \n"
+        "strd   r11, r7, [sp, #44] \n"
         "1:                     \n" /* a row */
+        "ldrd   r4, r5, [sp, #52] \n"
+        "ldr    r3, [r4], #4    \n"
+        "str    r4, [sp, #52]   \n"
+        "ldr    r9, [sp, #60]   \n"
+        "uxth   r4, r3          \n"
+        "lsr    r10, r3, #16    \n"
+        "mla    r1, r4, r2, r1  \n"
+        "add    r5, r5, r4, lsl #2 \n"
+        "ldr    r7, [r5, r10, lsl #2] \n"
+        "ldr    r6, [r5]        \n"
+        "ldr    r8, [sp, #72]   \n"
+        "sub    r6, r6, r7      \n"
+        "add    r6, r6, r8      \n"
+        PAIRS_BYTES("r5", "r4")
+        "add    r11, r9, r5     \n"
+        "strd   r10, r11, [sp, #16] \n"
+        "strd   r6, r6, [sp, #64] \n"
         "ldr    r3, [sp, #24]   \n"
         "str    r1, [sp, #4]    \n"
         "cmp    r3, #0          \n"
@@ -437,7 +472,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "str    r3, [sp, #8]    \n"
         "2:                     \n"
         "ldrd   r0, r3, [sp, #16] \n"
-        "ldmia  r3!, {r4-r7}    \n"
+        "ldrd   r4, r5, [sp, #64] \n"
+        "ldrd   r6, r7, [sp, #64] \n"
         "7:                     \n"
         FOUR
         "add    r1, r1, r2      \n"
@@ -469,7 +505,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "5:                     \n" /* one or two outputs */
         "str    r3, [sp, #8]    \n"
         "ldrd   r0, r3, [sp, #16] \n"
-        "ldmia  r3!, {r4-r7}    \n"
+        "ldrd   r4, r5, [sp, #64] \n"
         "8:                     \n"
         TWO
         "add    r1, r1, r2      \n"
@@ -492,7 +528,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "str    r1, [sp]        \n"
         "cmp    r1, r9          \n"
         "bne    1b              \n"
-        "add    sp, sp, #52     \n"
+        "add    sp, sp, #76     \n"
         "pop    {r4-r11, pc}    \n");
 }
 

@@ -16,7 +16,7 @@ from ndtool.export.c.quantisation import INT8_MAX, INT8_MIN, Multiplier
 
 PLANES = 4  # channels at a time
 PLANES_BYTES = 4608  # a band of rows takes about so many, more only where one row of outputs needs them
-HEADER_WORDS = 10  # nd_plane without its taps
+HEADER_WORDS = 7  # nd_plane without its working memory
 
 
 def dsp_depthwise(
@@ -110,8 +110,9 @@ class Bands:
 
     @property
     def scratch_bytes(self) -> int:
-        """nd_plane, its taps and the planes."""
-        return 4 * (HEADER_WORDS + self.filter_height * (self.taps - 1)) + self.rows * self.row_bytes
+        """nd_plane, its working memory and the planes."""
+        more = self.filter_height * self.taps + 1 + self.outputs if self.taps > 3 else 0
+        return 4 * (HEADER_WORDS + more) + self.rows * self.row_bytes
 
     def distance(self, batches: int, channels: int) -> int:
         """Bytes by which the output may begin before the input; a whole number of pixels and of words.

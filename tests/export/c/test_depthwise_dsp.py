@@ -138,9 +138,9 @@ def test_each_layer_has_its_kernel(changes, kernel):
 
 
 def test_a_layer_takes_the_place_of_its_input():
-    """The arena is the input and the scratch: working memory of 10 words, 9 taps in 6, 4 planes of 14 rows of 16."""
+    """The arena is the input and the scratch: 7 words and 4 planes of 14 rows of 16."""
     content = layer()
-    assert compile_tflite(content, golden=0, features=DSP).arena_bytes == 12 * 12 * 8 + 4 * (10 + 6) + 4 * 14 * 16 * 2
+    assert compile_tflite(content, golden=0, features=DSP).arena_bytes == 12 * 12 * 8 + 4 * 7 + 4 * 14 * 16 * 2
     check_kernel(content, random_int8(np.random.default_rng(0), (1, 12, 12, 8)), features=DSP)
 
 
