@@ -50,7 +50,8 @@ typedef struct {
 
 /* r0 plane 0, r4 plane 1, r1 from, r2 size, r3 pixel, r5 a mask, r8 pixels left less 2, r11 rows, r12 w, lr zero. The
  * stack: 0 where the row goes, 4 where it comes from. */
-static __attribute__((naked)) void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const widening *w)
+static __attribute__((naked)) void widen_four(ND_UNUSED uint32_t *to, ND_UNUSED const int8_t *from,
+                                              ND_UNUSED int32_t rows, ND_UNUSED const widening *w)
 {
     __asm__ volatile(
         "push   {r0, r1, r4-r11, lr} \n"
@@ -237,7 +238,7 @@ static void convolve_whole(int8_t *output, const int8_t *image, int32_t rows, co
     }
 }
 
-/* An image in bands of `height` rows of outputs; of each the last `keep` rows of the planes are the next one's first. */
+/* An image in bands of `height` rows of outputs. The last `keep` rows of one are the first of the next. */
 static void convolve_bands(int8_t *output, const int8_t *image, int32_t height, int32_t reach, const job *j)
 {
     const nd_conv_params *p = j->p;
@@ -279,9 +280,9 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
     const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
     const int32_t height = (rows - reach) / p->stride_height + 1; /* rows of outputs that rows of planes are good for */
     const int32_t count = p->output_height * p->output_width * p->output_channels;
-    const int32_t more = p->filter_width > 3 ? p->filter_height * p->filter_width + 1 + nd_min(height, p->output_height) : 0;
-    const job j = {p, kernel, plane, plane->more + more, row, rows * row,
-                   p->filter_height * p->filter_width,
+    const int32_t inside = nd_min(height, p->output_height), taps = p->filter_height * p->filter_width;
+    const job j = {p, kernel, plane, plane->more + (p->filter_width > 3 ? taps + 1 + inside : 0), row, rows * row,
+                   taps,
                    {4 * rows * row, p->input_channels, (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u, odd,
                     pixels - odd, 4 * row, p->input_width * p->input_channels}};
     plane->tap_step = 4 * row * p->dilation_height;

@@ -6,9 +6,9 @@
  * taps[i][k] * row[y * stride + i * dilation][x * STRIDE + k]). A sum is 256 times the real one. Four outputs of a row
  * are made at a time, then two for what is left: reads end at most one output further than a row of outputs does.
  *
- * Requantisation is nd_requantize_fast's, after a shift to twice the real sum. Where RELU is 1, it is
- * ((sum * multiplier >> 32) + rounding) >> 16 of sums, and taps, that are shifted to the left, or, for other TAPS than 3,
- * >> shift: operators/relu_words.py has the proof. */
+ * Requantisation is nd_requantize_fast's, after a shift of the sum to twice the real one. Where RELU is 1, it is
+ * ((sum * multiplier >> 32) + rounding) >> right, clamped to int8; for 3 TAPS right is 16, and the taps and the bias are
+ * shifted to the left by the channel's own number. operators/relu_words.py makes these numbers and has the proof. */
 #ifndef ND_PLANE_H
 #define ND_PLANE_H
 
@@ -286,8 +286,9 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 
 /* r0 out, r1 x, r2 tap_step, r3 outputs left, lr step. The stack: 0 x of the row, 4 width - 3, 8 row_step, 12 where x
  * ends, 16 bias, multiplier, rounding, shift, 32 taps. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
-                                                const int8_t *taps, const int32_t *channel)
+static __attribute__((naked)) void plane_kernel(ND_UNUSED int8_t *out, ND_UNUSED const uint32_t *x,
+                                                ND_UNUSED const nd_plane *plane, ND_UNUSED const int8_t *taps,
+                                                ND_UNUSED const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
@@ -326,7 +327,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         STORE
         "bmi    3f              \n"
         STORE_FOURTH("")
-        "b      2b              \n"
+        "b      2b              \n");
+    __asm__ volatile(
         "3:                     \n"
         "adds   r3, r3, #3      \n"
         "it     ge              \n"
@@ -413,8 +415,9 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
  * the row, 4 x, 8 outputs left, 12 out, 16 rows of the window, 20 their taps, 24 width - 3, 28 row_step, 32 where x
  * ends, 36 multiplier, rounding, 44 shift, 48 step, 52 the next row's taps inside, 56 sums: of the taps of the first
  * 0, 1, ... rows, times the zero point, 60 all taps, 64 twice the bias of the row, 72 bias of a row all outside. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
-                                                const int8_t *taps, const int32_t *channel)
+static __attribute__((naked)) void plane_kernel(ND_UNUSED int8_t *out, ND_UNUSED const uint32_t *x,
+                                                ND_UNUSED const nd_plane *plane, ND_UNUSED const int8_t *taps,
+                                                ND_UNUSED const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
@@ -446,7 +449,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "str    r4, [sp, #24]   \n"
         "strd   r5, r6, [sp, #28] \n"
         "strd   r9, r10, [sp, #36] \n"
-        "strd   r11, r7, [sp, #44] \n"
+        "strd   r11, r7, [sp, #44] \n");
+    __asm__ volatile(
         "1:                     \n" /* a row */
         "ldrd   r4, r5, [sp, #52] \n"
         "ldr    r3, [r4], #4    \n"
@@ -492,7 +496,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         STORE_FOURTH("")
         "str    r1, [sp, #4]    \n"
         "strd   r3, r0, [sp, #8] \n"
-        "b      2b              \n"
+        "b      2b              \n");
+    __asm__ volatile(
         "3:                     \n"
         "adds   r3, r3, #3      \n"
         "it     ge              \n"
