@@ -6,31 +6,32 @@
  * the bias has in it, as for convolutions), then one channel after the other is convolved. A row is read once; what the
  * next band needs of it is moved to the top of the planes.
  *
- * `scratch`: an nd_plane with the pairs of taps of a channel, then four planes of `rows` rows. A row has room for
+ * `scratch`: an nd_plane with its working memory, then four planes of `rows` rows. A row has room for
  * input[0] to input[output_width * stride_width + filter_width], rounded up to whole words. `weights` are
- * [channel][height][width], filled up with zeros; `channels` has four words each: 256 times the bias, multiplier,
- * rounding, shift.
+ * [channel][height][width], filled up with zeros; `channels` has four words each, see nd_plane.h.
  *
  * Channel by channel, a band is read before its outputs are written: the output may take the place of the input if it
  * begins as many whole pixels before it as bands at their ends are ahead of what is read. */
 #include "nd_dsp.h"
 #include "nd_plane.h"
 
-/* Four planes. Sizes in words. */
+/* How four channels of pixels are widened; steps in bytes. The assembly knows the order. */
 typedef struct {
-    uint32_t *top;
-    int32_t row, size; /* of one row of one plane, of one plane */
-    int32_t pixels;    /* of a row of the image that are used */
-    uint32_t zero;     /* the zero point in every byte */
-} planes;
-
-/* What nd_depthwise_dsp hands to widen_four; steps in bytes. The assembly knows the order. */
-typedef struct {
-    int32_t size, pixel;   /* between two planes, between two pixels */
-    uint32_t zero;
-    int32_t odd, pixels;   /* 1 if the first pixel is the second of a word; pixels, less that one */
+    int32_t size, pixel; /* from plane to plane, from pixel to pixel */
+    uint32_t zero;       /* the zero point in every byte */
+    int32_t odd, pixels; /* 1 if the first pixel is the second of a word; pixels of a row, less that one */
     int32_t to_row, from_row;
 } widening;
+
+/* What stays the same all the time. Sizes of planes in words. */
+typedef struct {
+    const nd_conv_params *p;
+    nd_plane_kernel *kernel;
+    nd_plane *plane;
+    uint32_t *top;
+    int32_t row, size, taps; /* of one row of a plane, of one plane, of one channel */
+    widening widening;
+} job;
 
 #if ND_DSP
 
@@ -49,7 +50,8 @@ typedef struct {
 
 /* r0 plane 0, r4 plane 1, r1 from, r2 size, r3 pixel, r5 a mask, r8 pixels left less 2, r11 rows, r12 w, lr zero. The
  * stack: 0 where the row goes, 4 where it comes from. */
-static __attribute__((naked)) void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const widening *w)
+static __attribute__((naked)) void widen_four(ND_UNUSED uint32_t *to, ND_UNUSED const int8_t *from,
+                                              ND_UNUSED int32_t rows, ND_UNUSED const widening *w)
 {
     __asm__ volatile(
         "push   {r0, r1, r4-r11, lr} \n"
@@ -118,22 +120,36 @@ static void widen_four(uint32_t *to, const int8_t *from, int32_t rows, const wid
 #endif
 
 /* One channel to one plane. */
-static ND_NOINLINE void widen_one(uint32_t *to, const int8_t *from, int32_t rows, const planes *v,
-                                  const nd_conv_params *p)
+static ND_NOINLINE void widen_one(uint32_t *to, const int8_t *from, int32_t rows, const job *j)
 {
-    for (; rows > 0; rows--, to += v->row, from += p->input_width * p->input_channels) {
-        for (int32_t i = 0; i < v->pixels; i++) {
-            uint32_t *word = to + (p->pad_left + i) / 2;
-            const int32_t x = from[i * p->input_channels] * 256;
-            *word = (p->pad_left + i) % 2 ? nd_pair(nd_low(*word), x) : nd_pair(x, nd_high(*word));
+    const widening *w = &j->widening;
+    const int32_t pixels = w->odd + w->pixels;
+    for (; rows > 0; rows--, to += j->row, from += w->from_row) {
+        ND_NO_UNROLL
+        for (int32_t i = 0; i < pixels; i++) {
+            uint32_t *word = to + (w->odd + i) / 2;
+            const int32_t x = from[i * w->pixel] * 256;
+            *word = (w->odd + i) % 2 ? nd_pair(nd_low(*word), x) : nd_pair(x, nd_high(*word));
         }
     }
 }
 
-/* The zero point in 16 bits. */
-static ND_NOINLINE void fill(uint32_t *to, int32_t words, uint32_t zero)
+static ND_NOINLINE void widen(uint32_t *to, const int8_t *from, int32_t rows, int32_t channels, const job *j)
 {
-    zero &= 0xFF00FF00u;
+    if (j->widening.odd + j->widening.pixels <= 0)
+        return; /* the windows lie beside the image */
+    if (channels == 4)
+        widen_four(to, from, rows, &j->widening);
+    else
+        ND_NO_UNROLL
+        for (; channels > 0; channels--, to += j->size)
+            widen_one(to, from++, rows, j);
+}
+
+/* The zero point to words of a plane. */
+static ND_NOINLINE void fill(uint32_t *to, int32_t words, const job *j)
+{
+    const uint32_t zero = j->widening.zero & 0xFF00FF00u;
     ND_NO_UNROLL
     for (; words > 3; words -= 4, to += 4)
         to[0] = to[1] = to[2] = to[3] = zero;
@@ -142,51 +158,107 @@ static ND_NOINLINE void fill(uint32_t *to, int32_t words, uint32_t zero)
         *to++ = zero;
 }
 
-static ND_NOINLINE void fill_rows(int32_t first, int32_t count, const planes *v)
+/* Words of a plane to its top. */
+static ND_NOINLINE void move_up(uint32_t *to, const uint32_t *from, int32_t words)
 {
-    if (count > 0)
-        for (int32_t c = 0; c < 4; c++)
-            fill(v->top + c * v->size + first * v->row, count * v->row, v->zero);
+    ND_NO_UNROLL
+    for (; words > 3; words -= 4, to += 4, from += 4) {
+        to[0] = from[0];
+        to[1] = from[1];
+        to[2] = from[2];
+        to[3] = from[3];
+    }
+    ND_NO_UNROLL
+    for (; words > 0; words--)
+        *to++ = *from++;
 }
 
 /* Rows of the image from y on to `count` rows of the planes from `first` on. */
 static ND_NOINLINE void read_rows(int32_t first, int32_t count, const int8_t *image, int32_t y, int32_t channels,
-                                  int32_t refill, const planes *v, const widening *w, const nd_conv_params *p)
+                                  const job *j)
 {
+    const nd_conv_params *p = j->p;
+    uint32_t *to = j->top + first * j->row;
     const int32_t above = nd_min(nd_max(-y, 0), count);
     const int32_t inside = nd_max(nd_min(p->input_height - y, count) - above, 0);
-    if (refill) {
-        fill_rows(first, above, v);
-        fill_rows(first + above + inside, count - above - inside, v);
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < 4; c++) {
+        fill(to + c * j->size, above * j->row, j);
+        fill(to + c * j->size + (above + inside) * j->row, (count - above - inside) * j->row, j);
     }
-    if (inside > 0 && v->pixels > 0) {
-        uint32_t *to = v->top + (first + above) * v->row;
-        const int8_t *from = image + (y + above) * w->from_row;
-        if (channels == 4)
-            widen_four(to + p->pad_left / 2, from, inside, w);
-        else
-            for (; channels > 0; channels--, to += v->size)
-                widen_one(to, from++, inside, v, p);
+    if (inside > 0)
+        widen(to + above * j->row + p->pad_left / 2, image + (y + above) * j->widening.from_row, inside, channels, j);
+}
+
+/* The rows of taps inside the image of rows of outputs from y on, see nd_plane.h. */
+static ND_NOINLINE void find_inside(int32_t y, const job *j)
+{
+    const nd_conv_params *p = j->p;
+    const int32_t taps = p->filter_height, step = p->dilation_height;
+    uint32_t *to = j->plane->more + taps * p->filter_width + 1;
+    int32_t top = y * p->stride_height - p->pad_top;
+    ND_NO_UNROLL
+    for (int32_t n = p->filter_width > 3 ? j->plane->height : 0; n > 0; n--, top += p->stride_height) {
+        const int32_t first = nd_min(top < 0 ? (step - 1 - top) / step : 0, taps - 1);
+        const int32_t end = nd_min(top < p->input_height ? (p->input_height - top + step - 1) / step : 0, taps);
+        *to++ = (uint32_t)first | (uint32_t)nd_max(end - first, 1) << 16;
     }
 }
 
-/* `count` rows from `first` on to the top. */
-static ND_NOINLINE void move_up(int32_t first, int32_t count, const planes *v)
+/* One to four channels from c on, of the rows that the planes hold. */
+static ND_NOINLINE void convolve(int8_t *out, int32_t c, int32_t channels, const job *j)
 {
-    for (int32_t c = 0; c < 4; c++) {
-        uint32_t *to = v->top + c * v->size;
-        const uint32_t *from = to + first * v->row;
-        int32_t words = count * v->row;
+    nd_plane_kernel *kernel = j->kernel;
+    nd_plane *plane = j->plane;
+    const int32_t size = j->size, taps = j->taps;
+    const uint32_t *x = j->top;
+    const int8_t *weights = j->p->weights + c * taps;
+    const int32_t *channel = j->p->channels + c * 4;
+    ND_NO_UNROLL
+    for (; channels > 0; channels--, x += size, weights += taps, channel += 4)
+        kernel(out++, x, plane, weights, channel);
+}
+
+/* An image of which the planes hold all rows; those outside the image are there. */
+static void convolve_whole(int8_t *output, const int8_t *image, int32_t rows, const job *j)
+{
+    const nd_conv_params *p = j->p;
+    const int32_t above = nd_max(p->pad_top, 0), first = nd_max(-p->pad_top, 0);
+    const int32_t inside = nd_min(p->input_height - first, rows - above);
+    uint32_t *to = j->top + above * j->row + p->pad_left / 2;
+    image += first * j->widening.from_row;
+    j->plane->height = p->output_height;
+    find_inside(0, j);
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < p->output_channels; c += 4) {
+        const int32_t channels = nd_min(p->output_channels - c, 4);
+        if (inside > 0)
+            widen(to, image + c, inside, channels, j);
+        convolve(output + c, c, channels, j);
+    }
+}
+
+/* An image in bands of `height` rows of outputs. The last `keep` rows of one are the first of the next. */
+static void convolve_bands(int8_t *output, const int8_t *image, int32_t height, int32_t reach, const job *j)
+{
+    const nd_conv_params *p = j->p;
+    const int32_t stride = p->stride_height, keep = nd_max(reach - stride, 0);
+    ND_NO_UNROLL
+    for (int32_t c = 0; c < p->output_channels; c += 4) {
+        const int32_t channels = nd_min(p->output_channels - c, 4);
+        int32_t kept = 0;
         ND_NO_UNROLL
-        for (; words > 3; words -= 4, to += 4, from += 4) {
-            to[0] = from[0];
-            to[1] = from[1];
-            to[2] = from[2];
-            to[3] = from[3];
+        for (int32_t y = 0; y < p->output_height; y += height) {
+            j->plane->height = nd_min(height, p->output_height - y);
+            find_inside(y, j);
+            ND_NO_UNROLL
+            for (int32_t n = 0; n < 4 && kept > 0; n++)
+                move_up(j->top + n * j->size, j->top + n * j->size + height * stride * j->row, kept * j->row);
+            read_rows(kept, (j->plane->height - 1) * stride + reach - kept, image + c, y * stride + kept - p->pad_top,
+                      channels, j);
+            convolve(output + y * p->output_width * p->output_channels + c, c, channels, j);
+            kept = keep;
         }
-        ND_NO_UNROLL
-        for (; words > 0; words--)
-            *to++ = *from++;
     }
 }
 
@@ -199,58 +271,34 @@ static void clamp_all(int8_t *out, int32_t count, const nd_conv_params *p)
     }
 }
 
-/* One to four channels of one image, band by band. */
-static ND_NOINLINE void some_channels(int8_t *output, const int8_t *image, int32_t c, int32_t rows, nd_plane *plane,
-                                      const planes *v, const widening *w, const nd_conv_params *p,
-                                      nd_plane_kernel *kernel)
-{
-    const int32_t channels = nd_min(p->output_channels - c, 4), stride = p->stride_height;
-    const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
-    const int32_t band = (rows - reach) / stride + 1, keep = nd_max(reach - stride, 0);
-    const int32_t size = p->filter_height * p->filter_width;
-    int32_t kept = 0, y = 0;
-    for (;;) {
-        plane->height = nd_min(band, p->output_height - y);
-        read_rows(kept, (plane->height - 1) * stride + reach - kept, image + c, y * stride + kept - p->pad_top,
-                  channels, band < p->output_height, v, w, p);
-        int8_t *out = output + y * p->output_width * p->output_channels + c;
-        const uint32_t *x = v->top;
-        const int8_t *taps = p->weights + c * size;
-        const int32_t *channel = p->channels + c * 4;
-        ND_NO_UNROLL
-        for (int32_t n = channels; n > 0; n--, x += v->size, taps += size, channel += 4)
-            kernel(out++, x, plane, taps, channel);
-        y += band;
-        if (y >= p->output_height)
-            return;
-        move_up(band * stride, kept = keep, v);
-    }
-}
-
 void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p,
                       nd_plane_kernel *kernel)
 {
     nd_plane *plane = (nd_plane *)scratch;
-    const int32_t row = (p->output_width * p->stride_width + p->filter_width + 2) / 2;
-    const int32_t odd = p->pad_left % 2;
-    const planes v = {plane->taps + p->filter_height * (p->filter_width - 1), row, rows * row,
-                      nd_min(p->input_width, 2 * row - p->pad_left),
-                      (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u};
-    const widening w = {4 * v.size, p->input_channels, v.zero, odd, v.pixels - odd, 4 * row,
-                        p->input_width * p->input_channels};
+    const int32_t row = (p->output_width * p->stride_width + p->filter_width + 2) / 2, odd = p->pad_left % 2;
+    const int32_t pixels = nd_min(p->input_width, 2 * row - p->pad_left); /* of a row that are used */
+    const int32_t reach = (p->filter_height - 1) * p->dilation_height + 1;
+    const int32_t height = (rows - reach) / p->stride_height + 1; /* rows of outputs that rows of planes are good for */
+    const int32_t count = p->output_height * p->output_width * p->output_channels;
+    const int32_t inside = nd_min(height, p->output_height), taps = p->filter_height * p->filter_width;
+    const job j = {p, kernel, plane, plane->more + (p->filter_width > 3 ? taps + 1 + inside : 0), row, rows * row,
+                   taps,
+                   {4 * rows * row, p->input_channels, (uint32_t)(p->input_zero_point & 0xFF) * 0x01010101u, odd,
+                    pixels - odd, 4 * row, p->input_width * p->input_channels}};
     plane->tap_step = 4 * row * p->dilation_height;
     plane->row_step = 4 * row * p->stride_height;
     plane->width = p->output_width;
     plane->step = p->output_channels;
     plane->filter_height = p->filter_height;
-    fill(v.top, 4 * v.size, v.zero);
+    plane->zero = j.widening.zero & 0xFF00FF00u;
+    fill(j.top, 4 * j.size, &j);
     ND_NO_UNROLL
-    for (int32_t batch = 0; batch < p->batches; batch++) {
-        ND_NO_UNROLL
-        for (int32_t c = 0; c < p->output_channels; c += 4)
-            some_channels(output, input, c, rows, plane, &v, &w, p, kernel);
-        clamp_all(output, p->output_height * p->output_width * p->output_channels, p);
-        output += p->output_height * p->output_width * p->output_channels;
+    for (int32_t batch = 0; batch < p->batches; batch++, output += count) {
+        if (height >= p->output_height)
+            convolve_whole(output, input, rows, &j);
+        else
+            convolve_bands(output, input, height, reach, &j);
+        clamp_all(output, count, p);
         input += p->input_height * p->input_width * p->input_channels;
     }
 }

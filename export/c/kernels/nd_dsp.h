@@ -12,6 +12,11 @@
 #define ND_DSP 0
 #endif
 
+/* A parameter that only assembly sees. */
+#if ND_DSP
+#define ND_UNUSED __attribute__((unused))
+#endif
+
 /* A word at any address, little-endian: one instruction where unaligned loads are allowed. A freestanding compiler makes
  * a call of memcpy, even of four bytes. */
 #if defined(__GNUC__)

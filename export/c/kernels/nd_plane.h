@@ -6,9 +6,9 @@
  * taps[i][k] * row[y * stride + i * dilation][x * STRIDE + k]). A sum is 256 times the real one. Four outputs of a row
  * are made at a time, then two for what is left: reads end at most one output further than a row of outputs does.
  *
- * Requantisation is nd_requantize_fast's, after a shift to twice the real sum. Where the zero point is -128, whatever is
- * negative becomes -128, so that its rounding does not matter, and both roundings of the others are one:
- * floor((floor(x + 1/2) + n) / 2^k) = floor((x + 1/2 + n) / 2^k). */
+ * Requantisation is nd_requantize_fast's, after a shift of the sum to twice the real one. Where RELU is 1, it is
+ * ((sum * multiplier >> 32) + rounding) >> right, clamped to int8; for 3 TAPS right is 16, and the taps and the bias are
+ * shifted to the left by the channel's own number. operators/relu_words.py makes these numbers and has the proof. */
 #ifndef ND_PLANE_H
 #define ND_PLANE_H
 
@@ -22,11 +22,13 @@ typedef struct {
     int32_t height;   /* rows of outputs */
     int32_t step;     /* between two outputs; one row follows the other */
     int32_t filter_height;
-    int32_t bias[4]; /* working memory: four times the channel's bias, then its taps */
-    uint32_t taps[]; /* [filter_height][TAPS - 1] pairs: taps 0 and 1, 1 and 2, ... */
+    uint32_t zero; /* a pair of zero points, as in the rows */
+    /* Where TAPS is not 3: filter_height * TAPS + 1 words of working memory, then for each row of outputs the first row
+     * of taps that meets the image and, times 2^16, how many do, one at least. */
+    uint32_t more[];
 } nd_plane;
 
-/* `taps`: [filter_height][TAPS]. `channel`: 256 times the bias, multiplier, rounding, shift. */
+/* `taps`: [filter_height][TAPS]. `channel`: the bias as the sums are, multiplier, rounding, shift. */
 typedef void nd_plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, const int8_t *taps,
                              const int32_t *channel);
 
@@ -229,7 +231,11 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 #endif
 
 /* Multiplier r8, rounding r9, shift r10. */
-#if RELU
+#if RELU && TAPS == 3
+#define REQUANTIZE(sum)                  \
+    "smmla  " sum ", " sum ", r8, r9 \n" \
+    "ssat   " sum ", #8, " sum ", asr #16 \n"
+#elif RELU
 #define REQUANTIZE(sum)                  \
     "smmla  " sum ", " sum ", r8, r9 \n" \
     "asr    " sum ", " sum ", r10    \n" \
@@ -263,25 +269,34 @@ void nd_depthwise_dsp(int8_t *output, const int8_t *input, uint32_t *scratch, in
 
 #if TAPS == 3
 
-/* The taps of row i of the window in two registers. */
-#define PAIR(one, two, three, a, b, c)       \
-    "ldrsb  " one ", [r3, #" a "]        \n" \
-    "ldrsb  " two ", [r3, #" b "]        \n" \
-    "ldrsb  " three ", [r3, #" c "]      \n" \
+/* A row of taps to pairs in the first two registers. */
+#if RELU
+#define LOAD_TAP(to, at) "ldrsb  " to ", [r3, #" at "] \n" "lsl    " to ", " to ", r11 \n"
+#define LOAD_SHIFT ""
+#else
+#define LOAD_TAP(to, at) "ldrsb  " to ", [r3, #" at "] \n"
+#define LOAD_SHIFT "ldr    r10, [sp, #28] \n"
+#endif
+#define PAIRS(one, two, three, a, b, c)      \
+    LOAD_TAP(one, a)                         \
+    LOAD_TAP(two, b)                         \
+    LOAD_TAP(three, c)                       \
     "pkhbt  " one ", " one ", " two ", lsl #16 \n" \
     "pkhbt  " two ", " two ", " three ", lsl #16 \n"
 
 /* r0 out, r1 x, r2 tap_step, r3 outputs left, lr step. The stack: 0 x of the row, 4 width - 3, 8 row_step, 12 where x
  * ends, 16 bias, multiplier, rounding, shift, 32 taps. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
-                                                const int8_t *taps, const int32_t *channel)
+static __attribute__((naked)) void plane_kernel(ND_UNUSED int8_t *out, ND_UNUSED const uint32_t *x,
+                                                ND_UNUSED const nd_plane *plane, ND_UNUSED const int8_t *taps,
+                                                ND_UNUSED const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
         "ldr    r12, [sp, #36]  \n"
-        PAIR("r4", "r5", "r6", "0", "1", "2")
-        PAIR("r6", "r7", "r8", "3", "4", "5")
-        PAIR("r8", "r9", "r10", "6", "7", "8")
+        "ldr    r11, [r12, #12] \n"
+        PAIRS("r4", "r5", "r6", "0", "1", "2")
+        PAIRS("r6", "r7", "r8", "3", "4", "5")
+        PAIRS("r8", "r9", "r10", "6", "7", "8")
         "push   {r4-r9}         \n"
         "ldmia  r12, {r8-r11}   \n"
         "push   {r8-r11}        \n"
@@ -304,7 +319,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "sub    r1, r1, r2, lsl #1 \n"
         "add    r1, r1, " TILE " \n"
         "ldrd   r8, r9, [sp, #20] \n"
-        "ldr    r10, [sp, #28]  \n"
+        LOAD_SHIFT
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         REQUANTIZE("r6")
@@ -312,7 +327,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         STORE
         "bmi    3f              \n"
         STORE_FOURTH("")
-        "b      2b              \n"
+        "b      2b              \n");
+    __asm__ volatile(
         "3:                     \n"
         "adds   r3, r3, #3      \n"
         "it     ge              \n"
@@ -329,7 +345,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "add    r1, r1, r2      \n"
         TWO("48", "r4", "r5")
         "ldrd   r8, r9, [sp, #20] \n"
-        "ldr    r10, [sp, #28]  \n"
+        LOAD_SHIFT
         REQUANTIZE("r4")
         REQUANTIZE("r5")
         "strb   r4, [r0]        \n"
@@ -350,7 +366,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
 
 #else
 
-/* A row of taps at r3 to pairs at lr. */
+/* A row of taps at r3 to pairs at lr, their sum times the zero point is added to r0. */
 #if TAPS == 5
 #define PAIRS                        \
     "ldr    r4, [r3]             \n" \
@@ -359,11 +375,15 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "sxtb16 r6, r4               \n" \
     "sxtb16 r7, r4, ror #8       \n" \
     "sxtb16 r8, r5, ror #8       \n" \
+    "smlad  r0, r6, r12, r0      \n" \
+    "smlad  r0, r7, r12, r0      \n" \
+    "smlatb r0, r8, r12, r0      \n" \
     "pkhbt  r4, r6, r7, lsl #16  \n" \
     "pkhbt  r5, r7, r6           \n" \
     "pkhtb  r6, r7, r6, asr #16  \n" \
     "pkhtb  r7, r8, r7, asr #16  \n" \
     "stmia  lr!, {r4-r7}         \n"
+#define PAIRS_BYTES(to, rows) "lsl    " to ", " rows ", #4 \n"
 #else
 #define PAIRS                        \
     "ldr    r4, [r3]             \n" \
@@ -373,6 +393,10 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "sxtb16 r7, r4, ror #8       \n" \
     "sxtb16 r8, r5               \n" \
     "sxtb16 r9, r5, ror #8       \n" \
+    "smlad  r0, r6, r12, r0      \n" \
+    "smlad  r0, r7, r12, r0      \n" \
+    "smlatb r0, r8, r12, r0      \n" \
+    "smlad  r0, r9, r12, r0      \n" \
     "pkhbt  r4, r6, r7, lsl #16  \n" \
     "pkhbt  r5, r7, r6           \n" \
     "pkhtb  r6, r7, r6, asr #16  \n" \
@@ -380,44 +404,71 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
     "pkhtb  r10, r9, r8, asr #16 \n" \
     "pkhbt  r9, r9, r8           \n" \
     "stmia  lr!, {r4-r7, r9, r10} \n"
+#define PAIRS_BYTES(to, rows)                  \
+    "add    " to ", " rows ", " rows ", lsl #1 \n" \
+    "lsl    " to ", " to ", #3                 \n"
 #endif
 
-/* r0 rows of the window left, or out, r1 x, r2 tap_step, r3 taps, or outputs left, lr taps or step. The stack: 0 x of
- * the row, 4 x, 8 outputs left, 12 out, 16 filter_height, 20 bias and taps, 24 width - 3, 28 row_step, 32 where x ends,
- * 36 multiplier, rounding, 44 shift, 48 step. */
-static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane,
-                                                const int8_t *taps, const int32_t *channel)
+/* Rows of taps outside the image are left out: their products are added to the bias.
+ *
+ * r0 rows of the window left, or out, r1 x, r2 tap_step, r3 taps, or outputs left, lr taps or step. The stack: 0 x of
+ * the row, 4 x, 8 outputs left, 12 out, 16 rows of the window, 20 their taps, 24 width - 3, 28 row_step, 32 where x
+ * ends, 36 multiplier, rounding, 44 shift, 48 step, 52 the next row's taps inside, 56 sums: of the taps of the first
+ * 0, 1, ... rows, times the zero point, 60 all taps, 64 twice the bias of the row, 72 bias of a row all outside. */
+static __attribute__((naked)) void plane_kernel(ND_UNUSED int8_t *out, ND_UNUSED const uint32_t *x,
+                                                ND_UNUSED const nd_plane *plane, ND_UNUSED const int8_t *taps,
+                                                ND_UNUSED const int32_t *channel)
 {
     __asm__ volatile(
         "push   {r4-r11, lr}    \n"
-        "ldr    r12, [sp, #36]  \n"
-        "sub    sp, sp, #52     \n"
-        "ldr    r4, [r12]       \n"
-        "ldr    r11, [r2, #20]  \n"
-        "mov    r5, r4          \n"
-        "mov    r6, r4          \n"
-        "mov    r7, r4          \n"
-        "add    lr, r2, #24     \n"
-        "stmia  lr!, {r4-r7}    \n"
+        "sub    sp, sp, #76     \n"
+        "str    r1, [sp]        \n"
+        "str    r0, [sp, #12]   \n"
+        "ldrd   r11, r12, [r2, #20] \n"
+        "add    lr, r2, #28     \n"
+        "str    lr, [sp, #60]   \n"
+        PAIRS_BYTES("r4", "r11")
+        "add    r1, lr, r4      \n"
+        "str    r1, [sp, #56]   \n"
+        "mov    r0, #0          \n"
+        "str    r0, [r1], #4    \n"
         "9:                     \n"
         PAIRS
         "subs   r11, r11, #1    \n"
+        "str    r0, [r1], #4    \n"
         "bne    9b              \n"
-        "ldmia  r2, {r3-r8}     \n"
+        "ldr    r12, [sp, #112] \n"
+        "str    r1, [sp, #52]   \n"
+        "ldr    r1, [sp]        \n"
+        "ldmia  r12, {r8-r11}   \n"
+        "ldmia  r2, {r2, r4-r7} \n"
+        "add    r8, r8, r0      \n"
+        "str    r8, [sp, #72]   \n"
         "mla    r6, r5, r6, r1  \n"
         "sub    r4, r4, #3      \n"
-        "add    r9, r2, #24     \n"
-        "strd   r8, r9, [sp, #16] \n"
-        "str    r1, [sp]        \n"
-        "str    r0, [sp, #12]   \n"
         "str    r4, [sp, #24]   \n"
         "strd   r5, r6, [sp, #28] \n"
-        "ldrd   r8, r9, [r12, #4] \n"
-        "strd   r8, r9, [sp, #36] \n"
-        "ldr    r8, [r12, #12]  \n"
-        "strd   r8, r7, [sp, #44] \n"
-        "mov    r2, r3          \n"
+        "strd   r9, r10, [sp, #36] \n"
+        "strd   r11, r7, [sp, #44] \n");
+    __asm__ volatile(
         "1:                     \n" /* a row */
+        "ldrd   r4, r5, [sp, #52] \n"
+        "ldr    r3, [r4], #4    \n"
+        "str    r4, [sp, #52]   \n"
+        "ldr    r9, [sp, #60]   \n"
+        "uxth   r4, r3          \n"
+        "lsr    r10, r3, #16    \n"
+        "mla    r1, r4, r2, r1  \n"
+        "add    r5, r5, r4, lsl #2 \n"
+        "ldr    r7, [r5, r10, lsl #2] \n"
+        "ldr    r6, [r5]        \n"
+        "ldr    r8, [sp, #72]   \n"
+        "sub    r6, r6, r7      \n"
+        "add    r6, r6, r8      \n"
+        PAIRS_BYTES("r5", "r4")
+        "add    r11, r9, r5     \n"
+        "strd   r10, r11, [sp, #16] \n"
+        "strd   r6, r6, [sp, #64] \n"
         "ldr    r3, [sp, #24]   \n"
         "str    r1, [sp, #4]    \n"
         "cmp    r3, #0          \n"
@@ -425,7 +476,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "str    r3, [sp, #8]    \n"
         "2:                     \n"
         "ldrd   r0, r3, [sp, #16] \n"
-        "ldmia  r3!, {r4-r7}    \n"
+        "ldrd   r4, r5, [sp, #64] \n"
+        "ldrd   r6, r7, [sp, #64] \n"
         "7:                     \n"
         FOUR
         "add    r1, r1, r2      \n"
@@ -444,7 +496,8 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         STORE_FOURTH("")
         "str    r1, [sp, #4]    \n"
         "strd   r3, r0, [sp, #8] \n"
-        "b      2b              \n"
+        "b      2b              \n");
+    __asm__ volatile(
         "3:                     \n"
         "adds   r3, r3, #3      \n"
         "it     ge              \n"
@@ -457,7 +510,7 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "5:                     \n" /* one or two outputs */
         "str    r3, [sp, #8]    \n"
         "ldrd   r0, r3, [sp, #16] \n"
-        "ldmia  r3!, {r4-r7}    \n"
+        "ldrd   r4, r5, [sp, #64] \n"
         "8:                     \n"
         TWO
         "add    r1, r1, r2      \n"
@@ -480,13 +533,16 @@ static __attribute__((naked)) void plane_kernel(int8_t *out, const uint32_t *x, 
         "str    r1, [sp]        \n"
         "cmp    r1, r9          \n"
         "bne    1b              \n"
-        "add    sp, sp, #52     \n"
+        "add    sp, sp, #76     \n"
         "pop    {r4-r11, pc}    \n");
 }
 
 #endif
 
 #else
+
+#define LEFT(channel) (RELU && TAPS == 3 ? (channel)[3] : 0)
+#define RIGHT(channel) (TAPS == 3 ? 16 : (channel)[3])
 
 static int32_t half(const uint32_t *words, int32_t index)
 {
@@ -498,12 +554,13 @@ static void plane_kernel(int8_t *out, const uint32_t *x, const nd_plane *plane, 
 {
     for (int32_t row = 0; row < plane->height; row++, x += plane->row_step / 4) {
         for (int32_t column = 0; column < plane->width; column++, out += plane->step) {
-            int32_t sum = channel[0];
+            int32_t sum = 0;
             for (int32_t i = 0; i < plane->filter_height; i++)
                 for (int32_t k = 0; k < TAPS; k++)
                     sum += half(x + i * (plane->tap_step / 4), column * STRIDE + k) * taps[i * TAPS + k];
+            sum = sum * (1 << LEFT(channel)) + channel[0];
 #if RELU
-            *out = (int8_t)nd_saturate((channel[2] + (int32_t)((int64_t)sum * channel[1] >> 32)) >> channel[3]);
+            *out = (int8_t)nd_saturate(((int32_t)((int64_t)sum * channel[1] >> 32) + channel[2]) >> RIGHT(channel));
 #else
             *out = (int8_t)nd_requantize_fast(sum >> 8, channel[1], channel[2], channel[3]);
 #endif

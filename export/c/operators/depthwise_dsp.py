@@ -1,5 +1,6 @@
 """DEPTHWISE_CONV_2D for cores with the DSP extension: nd_depthwise_dsp, its bands, weights and channels' words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,14 @@ from ndtool.export.c.call import Buffer, Call, Constant, Overlap, Scratch, Struc
 from ndtool.export.c.graph import Op
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words
+from ndtool.export.c.operators.fixed_point import requantize
+from ndtool.export.c.operators.relu_words import SCALE, relu_words
 from ndtool.export.c.operators.windows import Window, trailing_distance
 from ndtool.export.c.quantisation import INT8_MAX, INT8_MIN, Multiplier
 
-SCALE = 8  # inputs are widened to 2^SCALE times themselves
 PLANES = 4  # channels at a time
 PLANES_BYTES = 4608  # a band of rows takes about so many, more only where one row of outputs needs them
-HEADER_WORDS = 10  # nd_plane without its taps
+HEADER_WORDS = 7  # nd_plane without its working memory
 
 
 def dsp_depthwise(
@@ -38,13 +40,18 @@ def dsp_depthwise(
     taps = _taps(height, width)
     if taps is None or target.shape[3] != source.shape[3]:
         return None
-    words = channel_words(sums.folded_bias(op, weights), weights, multipliers, target.zero_point[0])
-    if words is None or np.any(_largest_sums(words, weights) << SCALE >= 1 << 31):
+    bias = sums.folded_bias(op, weights)
+    words = None
+    relu = target.zero_point[0] == INT8_MIN
+    if relu:
+        words = relu_words(bias, weights, multipliers, scales_taps=taps == 3)
+    if words is None:
+        relu, words = False, _scaled_words(bias, weights, multipliers, target.zero_point[0])
+    if words is None:
         return None
-    relu = target.zero_point[0] == INT8_MIN and bool(np.all(words[:, 3] <= 15))
     padded = _padded(weights, taps)
     bands = Bands(height=height, width=width, filter_height=padded.shape[1], taps=taps)
-    low, high = _bounds(words, weights, portable)
+    low, high = _bounds(bias, weights, multipliers, portable)
     dropped = ("bias", "multipliers", "shifts", "channel_step")
     params = Struct(
         ctype=portable.ctype,
@@ -55,7 +62,7 @@ def dsp_depthwise(
             "activation_min": low,
             "activation_max": high,
             "weights": Constant(role="weights", values=padded),
-            "channels": Constant(role="channels", values=_relu_words(words) if relu else _scaled(words)),
+            "channels": Constant(role="channels", values=words),
         },
     )
     scratch = Scratch(bytes=bands.scratch_bytes, ctype="uint32_t")
@@ -104,8 +111,9 @@ class Bands:
 
     @property
     def scratch_bytes(self) -> int:
-        """nd_plane, its taps and the planes."""
-        return 4 * (HEADER_WORDS + self.filter_height * (self.taps - 1)) + self.rows * self.row_bytes
+        """nd_plane, its working memory and the planes."""
+        more = self.filter_height * self.taps + 1 + self.outputs if self.taps > 3 else 0
+        return 4 * (HEADER_WORDS + more) + self.rows * self.row_bytes
 
     def distance(self, batches: int, channels: int) -> int:
         """Bytes by which the output may begin before the input; a whole number of pixels and of words.
@@ -140,36 +148,31 @@ def _padded(weights: np.ndarray, taps: int) -> np.ndarray:
     return np.ascontiguousarray(np.pad(weights, ((0, 0), (0, below), (0, taps - weights.shape[2]))))
 
 
-def _largest_sums(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """No partial sum of a channel is larger. (channels,) int64."""
+def _scaled_words(
+    bias: np.ndarray, weights: np.ndarray, multipliers: Sequence[Multiplier], zero_point: int
+) -> np.ndarray | None:
+    """channel_words with 2^SCALE times the bias; None if there are none or sums so much larger do not fit."""
+    words = channel_words(bias, weights, multipliers, zero_point)
+    if words is None:
+        return None
     magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
-    return np.abs(words[:, 0].astype(np.int64)) + 128 * magnitudes
-
-
-def _scaled(words: np.ndarray) -> np.ndarray:
-    """channel_words for sums that are 2^SCALE times themselves."""
+    if np.any((np.abs(words[:, 0].astype(np.int64)) - INT8_MIN * magnitudes) << SCALE >= 1 << 31):
+        return None
     return words * np.array([1 << SCALE, 1, 1, 1], np.int32)
 
 
-def _relu_words(words: np.ndarray) -> np.ndarray:
-    """Those of the kernels for an output zero point of -128: output = (sum * multiplier / 2^32 + rounding) >> shift.
-
-    (sum * multiplier >> 32) is 2^(SCALE - 1) times the product of the real sum, to which both roundings are added.
-    """
-    bias, multiplier, rounding, shift = words.astype(np.int64).T
-    unit = SCALE - 1
-    changes = multiplier != 0  # the others have a rounding of (2 * output + 1) and a shift of 1
-    both = (rounding << unit) + np.where(changes, 1 << (unit - 1), 0)
-    return np.stack([bias << SCALE, multiplier, both, shift + unit], axis=1).astype(np.int32)
-
-
-def _bounds(words: np.ndarray, weights: np.ndarray, portable: Struct) -> tuple[int, int]:
+def _bounds(
+    bias: np.ndarray, weights: np.ndarray, multipliers: Sequence[Multiplier], portable: Struct
+) -> tuple[int, int]:
     """The activation's bounds; those of int8, which cost nothing, where no output is beyond them."""
     low, high = portable.fields["activation_min"], portable.fields["activation_max"]
+    zero_point = portable.fields["output_zero_point"]
     assert isinstance(low, int)
     assert isinstance(high, int)
-    bias, multiplier, rounding, shift = words.astype(np.int64).T
-    least, most = (
-        (((2 * x * multiplier + (1 << 31)) >> 32) + rounding - (x < 0)) >> shift for x in sums.sum_ranges(bias, weights)
-    )
-    return INT8_MIN if min(least) >= low else low, INT8_MAX if max(most) <= high else high
+    assert isinstance(zero_point, int)
+    ends = np.stack(sums.sum_ranges(bias, weights))
+    if len(multipliers) == 1:
+        outputs = requantize(ends, multipliers[0]) + zero_point
+    else:
+        outputs = np.stack([requantize(ends[:, c], m) for c, m in enumerate(multipliers)]) + zero_point
+    return INT8_MIN if outputs.min() >= low else low, INT8_MAX if outputs.max() <= high else high
