@@ -10,7 +10,7 @@ from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
-from ndtool.export.c.operators.pairs import column_order, paired_weights
+from ndtool.export.c.operators.pairs import column_order, paired_weights, shared_order
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
 from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, model, random_int8, single_op
 from ndtool.tests.export.c.test_fully_connected import layers
@@ -70,10 +70,14 @@ def quantised(
 def convolutions(draw: Draw) -> O:
     size, filter_size, options = draw(windows())
     depth, groups = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 8, 12])), draw(st.sampled_from([1, 1, 1, 2, 3]))
-    channels = groups * draw(st.integers(1, 5))
     if draw(st.integers(0, 3)) == 0:  # pointwise, which has a kernel of its own
         filter_size = (1, 1)
         options |= draw(st.sampled_from([{}, {"strideH": 1, "strideW": 1}]))
+    elif draw(st.integers(0, 3)) == 0:  # four windows that share what they cover
+        filter_size, groups, depth = (filter_size[0], 3), 1, draw(st.sampled_from([4, 8, 12]))
+        size = (size[0], draw(st.sampled_from([4, 8])))
+        options |= {"padding": "SAME", "strideW": 1, "dilationWFactor": 1}
+    channels = groups * draw(st.integers(1, 5))
     batches = draw(st.sampled_from([1, 1, 2]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     source = T(shape=(batches, *size, depth * groups), scale=draw(scales(1e-3, 1.0)), zero_point=draw(zero_points))
@@ -220,6 +224,7 @@ def test_every_tap_of_a_window_is_in_its_column_once(rows, width):
     assert sorted(order[order >= 0]) == list(range(rows * width))
     assert order.size % 2 == 0
     assert np.count_nonzero(order < 0) == rows * (width % 4) % 2
+    assert sorted(shared_order(rows, 4 * width).reshape(-1)) == list(range(rows * 3 * 4 * width))
 
 
 @pytest.mark.parametrize("changes", [{"scale": 1.5}, {"filter": (4, 3, 3, 1)}], ids=["a large multiplier", "groups"])
