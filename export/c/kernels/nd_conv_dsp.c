@@ -1,7 +1,7 @@
 /* Convolution of any filter, stride, dilation and padding, one group, two taps at a time: what nd_conv computes.
  *
  * Four output pixels at a time, the last ones one by one: their windows are widened to int16 into `columns`, by
- * nd_widen_4 and nd_widen_rest, then multiplied with every channel's weights by nd_columns_dsp. Behind the columns of
+ * nd_widen_4 and nd_widen_rest or, three wide and of a whole number of words, by nd_widen_shared, then multiplied with every channel's weights by nd_columns_dsp. Behind the columns of
  * four pixels lies a piece of the image with what surrounds it, for windows that reach beyond it, are dilated in width
  * or lie in two rows: either all that four windows of one row cover, or one window after the other.
  *
@@ -68,12 +68,21 @@ static windows find_each(int8_t *piece, place *w, int32_t pixels, const nd_conv_
     return (windows){piece, apart, step};
 }
 
+/* Whether tiles are made of windows that share two of their three columns: then no tile is of one pixel. */
+static int shares(const nd_conv_params *p)
+{
+    return p->filter_width == 3 && p->stride_width == 1 && p->dilation_width == 1 && p->input_channels % 4 == 0 &&
+           p->output_width % 4 == 0;
+}
+
 /* All taps of one or four windows. */
 static void widen(uint32_t *columns, int32_t pixels, const windows *w, const nd_conv_params *p)
 {
     const int32_t rows = p->filter_height, width = p->filter_width * p->input_channels;
     const int32_t words = width / 4, rest = width % 4;
-    if (words && pixels == 4)
+    if (shares(p))
+        nd_widen_shared(columns, w->first, p->input_channels, rows, w->step);
+    else if (words && pixels == 4)
         columns = nd_widen_4(columns, w->first, w->apart, words, rows, w->step);
     else if (words)
         columns = nd_widen_1(columns, w->first, words, rows, w->step);

@@ -3,6 +3,7 @@
 #include "nd_dsp.h"
 
 #if ND_DSP
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* the assembly uses them */
 
 /* r2 is the sum of the pair, r3 of its first channel. */
 #define TWO_TAPS(w, x)               \

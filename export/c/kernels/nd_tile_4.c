@@ -12,6 +12,7 @@
 #include "nd_dsp.h"
 
 #if ND_DSP
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* the assembly uses them */
 
 /* A word of weights with the four pixels: r2 to r5 are the sums of the pair, r6 to r9 of its first channel. */
 #define TWO_TAPS(mac, s2, s3, s4, s5, s6, s7, s8, s9) \
@@ -30,28 +31,26 @@
 #define FIRST TWO_TAPS("smuad", "", "", "", "", "", "", "", "")
 #define NEXT TWO_TAPS("smlad", ", r2", ", r3", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9")
 
-/* nd_output_twice, not exact and exact: twice the bias r0, multiplier r10, rounding r11, shift lr. */
-#define SHORT(sum, doubling)                    \
-    "add    " sum ", r0, " sum ", " doubling "\n" \
-    "smmlar " sum ", " sum ", r10, r11 \n"      \
-    "asr    " sum ", " sum ", lr    \n"         \
-    "ssat   " sum ", #8, " sum "    \n"
-#define EXACT(sum, doubling)                    \
-    "add    " sum ", r0, " sum ", " doubling "\n" \
-    "smmlar r12, " sum ", r10, r11  \n"         \
-    "add    r12, r12, " sum ", asr #31 \n"      \
-    "asr    r12, r12, lr            \n"         \
-    "ssat   " sum ", #8, r12        \n"
-#define ALL(requantize)        \
-    requantize("r6", "lsl #1") \
-    requantize("r7", "lsl #1") \
-    requantize("r8", "lsl #1") \
-    requantize("r9", "lsl #1") \
+/* nd_output_twice of a pair, not exact and exact: twice the bias r0, multiplier r10, rounding r11, shift lr. */
+#define SHORT                      \
+    "smmlar \\sum, \\sum, r10, r11 \n" \
+    "asr    \\sum, \\sum, lr \n"   \
+    "ssat   \\sum, #8, \\sum \n"
+#define EXACT                      \
+    "smmlar r12, \\sum, r10, r11 \n" \
+    "add    r12, r12, \\sum, asr #31 \n" \
+    "asr    r12, r12, lr    \n"    \
+    "ssat   \\sum, #8, r12  \n"
+#define ALL(requantize)                \
+    ".irp   sum, r6, r7, r8, r9 \n"    \
+    "add    \\sum, r0, \\sum, lsl #1 \n" \
+    requantize                         \
+    ".endr                  \n"        \
     "ldm    r1!, {r0, r10, r11, lr} \n" \
-    requantize("r2", "asr #7") \
-    requantize("r3", "asr #7") \
-    requantize("r4", "asr #7") \
-    requantize("r5", "asr #7")
+    ".irp   sum, r2, r3, r4, r5 \n"    \
+    "add    \\sum, r0, \\sum, asr #7 \n" \
+    requantize                         \
+    ".endr                  \n"
 
 /* The stack: 0 to 12 where each pixel is written, 16 column, 20 the weights' end, 24 to 52 saved, then the last arguments:
  * 64 words, then the column's end, 68 stride, then where the loop is entered, 72 exact, then where it is requantised. */
@@ -94,18 +93,9 @@ __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const
         "ldr    pc, [sp, #68]   \n"
         ".p2align 2             \n"
         "2:                     \n"
+        ".rept  12              \n"
         NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
-        NEXT
+        ".endr                  \n"
         ".p2align 2             \n"
         "3:                     \n"
         "ldr    r10, [sp, #64]  \n"

@@ -4,6 +4,7 @@
 #include "nd_dsp.h"
 
 #if ND_DSP
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* the assembly uses them */
 
 /* r0 to r3 are the windows, r12 where they go, lr the words that are left of a row. The stack: 0 words, 4 to 36 saved,
  * 40 rows, 44 the step, then from row to row. */

@@ -134,7 +134,10 @@ void nd_columns_dsp(int8_t *output, int32_t pixels, const uint32_t *columns, int
 void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
                int32_t stride, int32_t exact);
 void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words);
+void nd_tile_row(int8_t *out, const int8_t *row, const int8_t *weights, const int32_t *channels, int32_t fours,
+                 const int32_t *channels_end, const int32_t *shared);
 uint32_t *nd_widen_4(uint32_t *to, const int8_t *from, int32_t apart, int32_t words, int32_t rows, int32_t step);
+void nd_widen_shared(uint32_t *to, const int8_t *from, int32_t depth, int32_t rows, int32_t step);
 uint32_t *nd_widen_1(uint32_t *to, const int8_t *from, int32_t words, int32_t rows, int32_t step);
 void nd_widen_rest(uint32_t *to, int32_t pixels, const int8_t *from, int32_t apart, int32_t rest, int32_t rows,
                    int32_t step);

@@ -6,7 +6,7 @@ from ndtool.export.c.call import Buffer, Call, Constant, Overlap, Scratch, Struc
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words
-from ndtool.export.c.operators.pairs import column_order, paired_weights, with_channels
+from ndtool.export.c.operators.pairs import column_order, paired_weights, shared_order, with_channels
 from ndtool.export.c.operators.windows import Window, trailing_distance, window_reads
 from ndtool.export.c.quantisation import INT8_MIN, Multiplier
 
@@ -33,7 +33,7 @@ def dsp_convolution(
         return None
     bias = sums.folded_bias(op, weights)
     words = channel_words(bias, weights, multipliers, target.zero_point[0])
-    order = column_order(weights.shape[1], weights.shape[2] * weights.shape[3])
+    order = _order(windows, source.shape[3])
     pairs = paired_weights(weights.reshape(len(weights), -1), order)
     if words is None or pairs is None:
         return None
@@ -56,6 +56,13 @@ def dsp_convolution(
         overlaps=(Overlap(input=source, distance=_distance(source, target, windows)),),
         rows=windows[0].rows,
     )
+
+
+def _order(windows: tuple[Window, Window], depth: int) -> np.ndarray:
+    """The order of taps in a column: `shares` of nd_conv_dsp says which."""
+    height, width = windows
+    shares = (width.filter, width.stride, width.dilation, width.output % PIXELS, depth % 4) == (3, 1, 1, 0, 0)
+    return shared_order(height.filter, depth) if shares else column_order(height.filter, width.filter * depth)
 
 
 def _distance(source: Tensor, target: Tensor, windows: tuple[Window, Window]) -> int:

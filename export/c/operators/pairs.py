@@ -24,6 +24,12 @@ def column_order(rows: int, width: int) -> np.ndarray:
     return np.concatenate([quads, np.pad(rest, (0, rest.size % 2), constant_values=-1).reshape(-1, 2)])
 
 
+def shared_order(rows: int, depth: int) -> np.ndarray:
+    """The same as nd_widen_shared leaves them, for windows of rows * 3 * depth taps. (words, 2)."""
+    taps = np.arange(rows * 3 * depth).reshape(rows, 3, depth // TAPS, 2, 2)  # row, pixel, four, tap // 2, tap % 2
+    return taps.transpose(0, 2, 4, 1, 3).reshape(-1, 2)
+
+
 def paired_weights(weights: np.ndarray, order: np.ndarray) -> np.ndarray | None:
     """Weights as nd_tile_4 reads them, or None where a pair does not fit 16 bits or its second sum 24.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ndtool.benchmarks.inputs import RandomInputs
@@ -9,6 +10,7 @@ from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
+from ndtool.export.c.operators.pairs import column_order, paired_weights, shared_order
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
 from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, model, random_int8, single_op
 from ndtool.tests.export.c.test_fully_connected import layers
@@ -68,10 +70,14 @@ def quantised(
 def convolutions(draw: Draw) -> O:
     size, filter_size, options = draw(windows())
     depth, groups = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 8, 12])), draw(st.sampled_from([1, 1, 1, 2, 3]))
-    channels = groups * draw(st.integers(1, 5))
     if draw(st.integers(0, 3)) == 0:  # pointwise, which has a kernel of its own
         filter_size = (1, 1)
         options |= draw(st.sampled_from([{}, {"strideH": 1, "strideW": 1}]))
+    elif draw(st.integers(0, 3)) == 0:  # four windows that share what they cover
+        filter_size, groups, depth = (filter_size[0], 3), 1, draw(st.sampled_from([4, 8, 12]))
+        size = (size[0], draw(st.sampled_from([4, 8])))
+        options |= {"padding": "SAME", "strideW": 1, "dilationWFactor": 1}
+    channels = groups * draw(st.integers(1, 5))
     batches = draw(st.sampled_from([1, 1, 2]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     source = T(shape=(batches, *size, depth * groups), scale=draw(scales(1e-3, 1.0)), zero_point=draw(zero_points))
@@ -184,6 +190,41 @@ def test_most_convolutions_are_done_with_dsp_instructions():
     wide = compile_tflite(conv(), golden=0, features=DSP)
     assert [layer.kernel for layer in wide.layers] == ["nd_conv_dsp"]
     assert ("(scratch)", 4 * (2 * 28 + 27)) in wide.layers[0].live_tensors
+
+
+def test_a_pointwise_convolution_looks_for_no_windows():
+    pointwise = compile_tflite(conv(shape=(1, 5, 5, 8), filter=(4, 1, 1, 8)), golden=0, features=DSP)
+    strided = conv(shape=(1, 5, 5, 8), filter=(4, 1, 1, 8), output=(1, 3, 3, 4), strideH=2, strideW=2)
+    kernels = [layer.kernel for layer in (*pointwise.layers, *compile_tflite(strided, golden=0, features=DSP).layers)]
+    assert kernels == ["nd_conv_1x1_dsp", "nd_conv_dsp"]
+    assert ("(scratch)", 4 * 2 * 8) in pointwise.layers[0].live_tensors
+
+
+@pytest.mark.parametrize(("activation", "exact"), [("NONE", 1), ("RELU", 0), ("RELU6", 0), ("RELU_N1_TO_1", 1)])
+def test_halves_of_negative_sums_are_rounded_where_they_show(activation, exact):
+    content = conv(fusedActivationFunction=activation)
+    library = compile_tflite(content, golden=0, features=DSP)
+    assert f".exact = {exact}," in library.files["model.c"]
+    check_kernel(content, random_int8(np.random.default_rng(0), (1, 5, 5, 3)), features=DSP)
+
+
+def test_weights_that_do_not_fit_a_pair_are_left_to_portable_kernels():
+    """256 b + a is below -32768 where b is -128 and a negative; 128 times the sum of |b| must stay below 2^23."""
+    order = column_order(1, 4)
+    assert paired_weights(np.array([[1, 1, 1, 1], [-128, 1, 1, 1]]), order) is not None
+    assert paired_weights(np.array([[-1, 1, 1, 1], [-128, 1, 1, 1]]), order) is None
+    assert paired_weights(np.array([[-128, 1, 1, 1]]), order) is not None
+    assert paired_weights(np.full((2, 516), 127), column_order(1, 516)) is not None
+    assert paired_weights(np.full((2, 520), 127), column_order(1, 520)) is None
+
+
+@given(st.integers(1, 5), st.integers(1, 13))
+def test_every_tap_of_a_window_is_in_its_column_once(rows, width):
+    order = column_order(rows, width).reshape(-1)
+    assert sorted(order[order >= 0]) == list(range(rows * width))
+    assert order.size % 2 == 0
+    assert np.count_nonzero(order < 0) == rows * (width % 4) % 2
+    assert sorted(shared_order(rows, 4 * width).reshape(-1)) == list(range(rows * 3 * 4 * width))
 
 
 @pytest.mark.parametrize("changes", [{"scale": 1.5}, {"filter": (4, 3, 3, 1)}], ids=["a large multiplier", "groups"])

@@ -9,7 +9,7 @@ from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.export.c.quantisation import Multiplier, multiplier_like_double
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
-from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, single_op
+from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, random_int8, single_op
 
 
 @st.composite
@@ -43,6 +43,19 @@ def test_fully_connected_layers_are_the_references(ops, seed):
 @batched(layers())
 def test_fully_connected_layers_with_dsp_are_the_references(ops, seed):
     check_batch(ops, seed, features=DSP)
+
+
+@pytest.mark.parametrize("scale", [0.01, [0.01, 0.02, 0.005, 0.01, 0.02, 0.03]], ids=["per tensor", "per channel"])
+def test_what_outputs_share_is_stored_once(scale):
+    """Six outputs are filled up to eight, ten inputs to twelve; a bias is 4 bytes, what is shared 12."""
+    rng = np.random.default_rng(0)
+    x, y = T(shape=(3, 10), scale=0.1, zero_point=-3), T(shape=(3, 6), scale=0.2, zero_point=4)
+    weights = constant(rng.integers(-127, 128, size=(6, 10)), "int8", scale=scale)
+    content = single_op("FULLY_CONNECTED", [x, weights, None], [y], fusedActivationFunction="RELU6")
+    library = compile_tflite(content, golden=0, features=DSP)
+    assert library.layers[0].kernel == "nd_fully_connected_dsp"
+    assert library.weight_bytes == 8 * 12 + (8 * 4 + 12 if np.ndim(scale) == 0 else 8 * 16)
+    check_kernel(content, random_int8(rng, (3, 10)), features=DSP)
 
 
 def sums_as_outputs(sums: np.ndarray, input_scale: float, weight_scale: float, output_scale: float) -> bytes:
