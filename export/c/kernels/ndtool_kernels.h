@@ -93,7 +93,7 @@ typedef struct {
     const int32_t *bias;        /* [output channel] */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
-    const int32_t *channels;    /* DSP kernels, in place of the last three: see nd_requantize_fast */
+    const int32_t *channels;    /* in place of the last three: see nd_requantize_fast, for thumb kernels nd_narrow.h */
 } nd_conv_params;
 
 typedef struct {
@@ -129,6 +129,7 @@ void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const
                int32_t stride, const uint32_t *column_end);
 void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int32_t *channels, int32_t pairs,
                const uint32_t *column_end);
+void nd_conv_thumb(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
 void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t first, const nd_conv_params *p);
 void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
                    int32_t count, const nd_conv_params *p);

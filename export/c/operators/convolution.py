@@ -8,6 +8,7 @@ from ndtool.export.c.context import Context, Features
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.conv_dsp import dsp_convolution
+from ndtool.export.c.operators.conv_thumb import thumb_convolution
 from ndtool.export.c.operators.windows import Window, window_distance, window_options_are_sane, windows
 from ndtool.export.c.quantisation import Multiplier, activation_range, per_channel_multipliers
 
@@ -30,9 +31,11 @@ def conv_2d(op: Op, context: Context) -> Call | Choice:
         macs=int(np.prod(target.shape)) * patch,
         overlaps=(Overlap(input=source, distance=distance),),
     )
-    if not context.features.dsp:
+    if not context.features.dsp and context.features.long_multiply:
         return portable
-    fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
+    fast = (dsp_convolution if context.features.dsp else thumb_convolution)(
+        op, params, source, _multipliers(op), (height, width)
+    )
     return portable if fast is None else Choice(candidates=(fast, portable))
 
 

@@ -1,0 +1,199 @@
+/* Four pixels by up to eight channels of a product of matrices, with the instructions that every Thumb core has.
+ *
+ * Two pixels lie in one word, first + (second << 16), and one multiplication by a weight gives both products, the lower
+ * one's borrow in the upper. Of two taps together the lower field is still exact, if not both weights are -128: it is
+ * added to the first pixel's sum; the upper one is shifted down into the second's, with the carry that the shift leaves,
+ * which is the lower field's sign: just what it had borrowed.
+ *
+ * Weights of one channel lie eight bytes apart, as the taps of the column do, so that one register walks through both. */
+#include "nd_narrow.h"
+
+#if ND_THUMB
+
+/* Two taps: r0 column, r1 weights - column; sums: r8, r2 of the first two pixels, r9, r3 of the others. 19 instructions
+ * of two bytes. */
+#define TWO_TAPS \
+    "ldrsb r7, [r0, r1]    \n" \
+    "ldm   r0!, {r4, r5}   \n" \
+    "muls  r4, r7, r4      \n" \
+    "muls  r5, r7, r5      \n" \
+    "ldrsb r7, [r0, r1]    \n" \
+    "ldm   r0!, {r6}       \n" \
+    "muls  r6, r7, r6      \n" \
+    "adds  r4, r4, r6      \n" \
+    "ldm   r0!, {r6}       \n" \
+    "muls  r7, r6, r7      \n" \
+    "adds  r5, r5, r7      \n" \
+    "sxth  r6, r4          \n" \
+    "add   r8, r6          \n" \
+    "asrs  r4, r4, #16     \n" \
+    "adcs  r2, r2, r4      \n" \
+    "sxth  r6, r5          \n" \
+    "add   r9, r6          \n" \
+    "asrs  r5, r5, #16     \n" \
+    "adcs  r3, r3, r5      \n"
+
+/* nd_narrow: r1 low_shift, r3 shift, r4 high, r5 low, r6 lowest and rounding, r7 limit, r12 middle, lr -step. */
+#define NARROW(sum) \
+    "mov   r2, " sum "     \n" \
+    "cmp   r2, r7          \n" \
+    "bls   1f              \n" \
+    "asrs  r2, r2, #31     \n" \
+    "mvns  r2, r2          \n" \
+    "ands  r2, r2, r7      \n" \
+    "1:                    \n" \
+    "movs  r0, r2          \n" \
+    "muls  r0, r5, r0      \n" \
+    "lsrs  r0, r0, r1      \n" \
+    "muls  r2, r4, r2      \n" \
+    "adds  r2, r2, r0      \n" \
+    "adds  r2, r2, r6      \n" \
+    "cmp   r2, r12         \n" \
+    "bge   1f              \n" \
+    "add   r2, lr          \n" \
+    "1:                    \n" \
+    "asrs  r2, r2, r3      \n" \
+    "mov   " sum ", r2     \n"
+
+/* On the stack: 0 where the loop is entered, 4 to 36 saved registers, then the parameters: 40 out, 44 column, 48 end,
+ * 52 weights, 56 words, 60 count, 64 stride, 68 lowest, 72 middle. */
+__attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
+{
+    __asm__ volatile(
+        ".syntax unified       \n"
+        "push  {r0-r3}         \n"
+        "push  {r4-r7, lr}     \n"
+        "mov   r4, r8          \n"
+        "mov   r5, r9          \n"
+        "mov   r6, r10         \n"
+        "mov   r7, r11         \n"
+        "subs  r3, r2, r1      \n" /* 16 bytes for two taps, eight taps a round: */
+        "rsbs  r3, r3, #0      \n"
+        "lsls  r3, r3, #26     \n"
+        "lsrs  r3, r3, #30     \n" /* the first leaves out as many pairs, of 38 bytes, as are missing */
+        "movs  r2, #38         \n"
+        "muls  r3, r2, r3      \n"
+        "adr   r2, 3f          \n"
+        "adds  r3, r3, r2      \n"
+        "adds  r3, r3, #1      \n" /* Thumb */
+        "push  {r3-r7}         \n"
+
+        "2:                    \n"
+        "ldr   r0, [sp, #48]   \n"
+        "mov   r12, r0         \n"
+        "ldr   r0, [sp, #56]   \n"
+        "ldr   r2, [r0]        \n"
+        "asrs  r2, r2, #5      \n"
+        "mov   r8, r2          \n"
+        "mov   r9, r2          \n"
+        "movs  r3, r2          \n"
+        "ldr   r0, [sp, #44]   \n"
+        "ldr   r1, [sp, #52]   \n"
+        "subs  r1, r1, r0      \n"
+        "ldr   r4, [sp]        \n"
+        "bx    r4              \n"
+        ".p2align 2            \n"
+        "3:                    \n"
+        TWO_TAPS
+        TWO_TAPS
+        TWO_TAPS
+        TWO_TAPS
+        "cmp   r0, r12         \n"
+        "bne   3b              \n"
+
+        "mov   r10, r2         \n"
+        "mov   r11, r3         \n"
+        "ldr   r0, [sp, #56]   \n"
+        "ldm   r0!, {r4, r5, r6} \n"
+        "str   r0, [sp, #56]   \n"
+        "lsls  r4, r4, #27     \n"
+        "lsrs  r4, r4, #27     \n" /* size - 1 */
+        "movs  r1, #22         \n"
+        "subs  r1, r1, r4      \n"
+        "cmp   r1, #16         \n"
+        "ble   1f              \n"
+        "movs  r1, #16         \n"
+        "1:                    \n"
+        "lsrs  r7, r6, #22     \n"
+        "lsls  r7, r7, r4      \n"
+        "lsls  r3, r6, #11     \n" /* the carry: stepped */
+        "movs  r2, #0          \n"
+        "adcs  r2, r2, r2      \n"
+        "lsrs  r3, r3, #27     \n"
+        "subs  r0, r3, #1      \n"
+        "subs  r4, r0, r4      \n"
+        "lsls  r2, r2, r4      \n"
+        "rsbs  r2, r2, #0      \n"
+        "mov   lr, r2          \n"
+        "ldr   r2, [sp, #72]   \n"
+        "lsls  r2, r2, r0      \n"
+        "mov   r12, r2         \n"
+        "ldr   r2, [sp, #68]   \n"
+        "lsls  r2, r2, r3      \n"
+        "uxth  r6, r6          \n"
+        "adds  r6, r6, r2      \n"
+        "lsrs  r4, r5, #16     \n"
+        "uxth  r5, r5          \n"
+        NARROW("r8")
+        NARROW("r10")
+        NARROW("r9")
+        NARROW("r11")
+        "ldr   r0, [sp, #40]   \n"
+        "ldr   r1, [sp, #64]   \n"
+        "mov   r3, r8          \n"
+        "strb  r3, [r0]        \n"
+        "adds  r3, r0, #1      \n"
+        "str   r3, [sp, #40]   \n"
+        "mov   r3, r10         \n"
+        "strb  r3, [r0, r1]    \n"
+        "adds  r0, r0, r1      \n"
+        "mov   r3, r9          \n"
+        "strb  r3, [r0, r1]    \n"
+        "adds  r0, r0, r1      \n"
+        "strb  r2, [r0, r1]    \n" /* r11 */
+        "ldr   r0, [sp, #52]   \n"
+        "adds  r0, r0, #1      \n"
+        "str   r0, [sp, #52]   \n"
+        "ldr   r0, [sp, #60]   \n"
+        "subs  r0, r0, #1      \n"
+        "str   r0, [sp, #60]   \n"
+        "beq   4f              \n"
+        "b     2b              \n"
+
+        "4:                    \n"
+        "pop   {r3-r7}         \n"
+        "mov   r8, r4          \n"
+        "mov   r9, r5          \n"
+        "mov   r10, r6         \n"
+        "mov   r11, r7         \n"
+        "pop   {r4-r7}         \n"
+        "pop   {r3}            \n"
+        "add   sp, #16         \n"
+        "bx    r3              \n");
+}
+
+#else
+
+static int32_t signed_low(uint32_t pair) { return (int16_t)(pair & 0xFFFFu); }
+
+void nd_thumb_tile(nd_thumb_tile_params t)
+{
+    for (int32_t c = 0; c < t.count; c++) {
+        const uint32_t *words = t.words + ND_NARROW_WORDS * c;
+        int32_t sum[4];
+        for (int32_t i = 0; i < 4; i++)
+            sum[i] = nd_narrow_start(words);
+        const int8_t *w = t.weights + c;
+        for (const uint32_t *x = t.column; x < t.end; x += 4, w += 16) {
+            for (int32_t i = 0; i < 2; i++) {
+                const uint32_t both = x[i] * (uint32_t)w[0] + x[i + 2] * (uint32_t)w[8];
+                sum[2 * i] += signed_low(both);
+                sum[2 * i + 1] += signed_low(both >> 16) + (int32_t)(both >> 15 & 1u);
+            }
+        }
+        for (int32_t i = 0; i < 4; i++)
+            t.out[i * t.stride + c] = nd_narrow(sum[i], words, t.lowest, t.middle);
+    }
+}
+
+#endif
