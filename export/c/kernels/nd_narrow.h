@@ -39,6 +39,69 @@ static inline int8_t nd_narrow(int32_t x, const uint32_t *words, int32_t lowest,
     return (int8_t)(total >> shift);
 }
 
+#if ND_THUMB
+/* nd_narrow in assembly, with the instructions of Armv6-M. `lowest` and `middle`: where they are on the stack.
+ *
+ * From the three words in r4, r5 and r6: r1 low_shift, r3 shift, r4 high, r5 low, r6 what is added, r7 limit, r12 middle,
+ * lr -step; r0 and r2 are overwritten. */
+#define ND_NARROW_UNPACK(lowest, middle) \
+    "lsls  r4, r4, #27     \n" \
+    "lsrs  r4, r4, #27     \n" /* size - 1 */ \
+    "movs  r1, #22         \n" \
+    "subs  r1, r1, r4      \n" \
+    "cmp   r1, #16         \n" \
+    "ble   1f              \n" \
+    "movs  r1, #16         \n" \
+    "1:                    \n" \
+    "lsrs  r7, r6, #22     \n" \
+    "lsls  r7, r7, r4      \n" \
+    "lsls  r3, r6, #11     \n" /* the carry: stepped */ \
+    "movs  r2, #0          \n" \
+    "adcs  r2, r2, r2      \n" \
+    "lsrs  r3, r3, #27     \n" \
+    "subs  r0, r3, #1      \n" \
+    "subs  r4, r0, r4      \n" \
+    "lsls  r2, r2, r4      \n" \
+    "rsbs  r2, r2, #0      \n" \
+    "mov   lr, r2          \n" \
+    "ldr   r2, [sp, #" middle "] \n" \
+    "lsls  r2, r2, r0      \n" \
+    "mov   r12, r2         \n" \
+    "ldr   r2, [sp, #" lowest "] \n" \
+    "lsls  r2, r2, r3      \n" \
+    "uxth  r6, r6          \n" \
+    "adds  r6, r6, r2      \n" \
+    "lsrs  r4, r5, #16     \n" \
+    "uxth  r5, r5          \n"
+
+/* A sum becomes its output, also in r2; r0 is overwritten. */
+#define ND_NARROW(sum, lowest) \
+    "mov   r2, " sum "     \n" \
+    "cmp   r2, r7          \n" \
+    "bls   1f              \n" \
+    "cmp   r2, #0          \n" \
+    "bge   3f              \n" \
+    "ldr   r2, [sp, #" lowest "] \n" \
+    "b     4f              \n" \
+    "3:                    \n" \
+    "movs  r2, r7          \n" \
+    "1:                    \n" \
+    "movs  r0, r2          \n" \
+    "muls  r0, r5, r0      \n" \
+    "lsrs  r0, r0, r1      \n" \
+    "muls  r2, r4, r2      \n" \
+    "adds  r2, r2, r0      \n" \
+    "adds  r2, r2, r6      \n" \
+    "cmp   r2, r12         \n" \
+    "bge   2f              \n" \
+    "add   r2, lr          \n" \
+    "2:                    \n" \
+    "asrs  r2, r2, r3      \n" \
+    "4:                    \n" \
+    "mov   " sum ", r2     \n"
+
+#endif
+
 /* Four pixels of up to eight channels: what nd_thumb_tile is given, in the order in which it keeps it on the stack. */
 typedef struct {
     int8_t *out;            /* of the first pixel and channel */
@@ -52,5 +115,21 @@ typedef struct {
 } nd_thumb_tile_params;
 
 void nd_thumb_tile(nd_thumb_tile_params t);
+
+/* A strip of a depthwise convolution: what nd_thumb_strip is given, in the order in which it keeps it on the stack. */
+typedef struct {
+    int8_t *out;                         /* of the first pixel and channel */
+    const int8_t *strip;                 /* the image's channel under the first pixel's first tap */
+    const int8_t *weights;               /* [channel][tap] */
+    const uint32_t *words;               /* three a channel */
+    int32_t channels;                    /* also the distance of pixels */
+    const int32_t *tiles, *tiles_end;    /* five numbers a tile: where its four windows are in the strip, and its output */
+    int32_t column_step, row_step;       /* from a tap to the next, and at the end of a row of taps */
+    int32_t filter_width, taps;          /* filter_width in [1, 7] */
+    int32_t count;                       /* channels, again */
+    int32_t lowest, middle;              /* see nd_narrow */
+} nd_thumb_strip_params;
+
+void nd_thumb_strip(nd_thumb_strip_params t);
 
 #endif

@@ -33,28 +33,6 @@
     "asrs  r5, r5, #16     \n" \
     "adcs  r3, r3, r5      \n"
 
-/* nd_narrow: r1 low_shift, r3 shift, r4 high, r5 low, r6 lowest and rounding, r7 limit, r12 middle, lr -step. */
-#define NARROW(sum) \
-    "mov   r2, " sum "     \n" \
-    "cmp   r2, r7          \n" \
-    "bls   1f              \n" \
-    "asrs  r2, r2, #31     \n" \
-    "mvns  r2, r2          \n" \
-    "ands  r2, r2, r7      \n" \
-    "1:                    \n" \
-    "movs  r0, r2          \n" \
-    "muls  r0, r5, r0      \n" \
-    "lsrs  r0, r0, r1      \n" \
-    "muls  r2, r4, r2      \n" \
-    "adds  r2, r2, r0      \n" \
-    "adds  r2, r2, r6      \n" \
-    "cmp   r2, r12         \n" \
-    "bge   1f              \n" \
-    "add   r2, lr          \n" \
-    "1:                    \n" \
-    "asrs  r2, r2, r3      \n" \
-    "mov   " sum ", r2     \n"
-
 /* On the stack: 0 where the loop is entered, 4 to 36 saved registers, then the parameters: 40 out, 44 column, 48 end,
  * 52 weights, 56 words, 60 count, 64 stride, 68 lowest, 72 middle. */
 __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
@@ -73,12 +51,12 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "lsrs  r3, r3, #30     \n" /* the first leaves out as many pairs, of 38 bytes, as are missing */
         "movs  r2, #38         \n"
         "muls  r3, r2, r3      \n"
-        "adr   r2, 3f          \n"
+        "adr   r2, 6f          \n"
         "adds  r3, r3, r2      \n"
         "adds  r3, r3, #1      \n" /* Thumb */
         "push  {r3-r7}         \n"
 
-        "2:                    \n"
+        "5:                    \n"
         "ldr   r0, [sp, #48]   \n"
         "mov   r12, r0         \n"
         "ldr   r0, [sp, #56]   \n"
@@ -93,51 +71,24 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "ldr   r4, [sp]        \n"
         "bx    r4              \n"
         ".p2align 2            \n"
-        "3:                    \n"
+        "6:                    \n"
         TWO_TAPS
         TWO_TAPS
         TWO_TAPS
         TWO_TAPS
         "cmp   r0, r12         \n"
-        "bne   3b              \n"
+        "bne   6b              \n"
 
         "mov   r10, r2         \n"
         "mov   r11, r3         \n"
         "ldr   r0, [sp, #56]   \n"
         "ldm   r0!, {r4, r5, r6} \n"
         "str   r0, [sp, #56]   \n"
-        "lsls  r4, r4, #27     \n"
-        "lsrs  r4, r4, #27     \n" /* size - 1 */
-        "movs  r1, #22         \n"
-        "subs  r1, r1, r4      \n"
-        "cmp   r1, #16         \n"
-        "ble   1f              \n"
-        "movs  r1, #16         \n"
-        "1:                    \n"
-        "lsrs  r7, r6, #22     \n"
-        "lsls  r7, r7, r4      \n"
-        "lsls  r3, r6, #11     \n" /* the carry: stepped */
-        "movs  r2, #0          \n"
-        "adcs  r2, r2, r2      \n"
-        "lsrs  r3, r3, #27     \n"
-        "subs  r0, r3, #1      \n"
-        "subs  r4, r0, r4      \n"
-        "lsls  r2, r2, r4      \n"
-        "rsbs  r2, r2, #0      \n"
-        "mov   lr, r2          \n"
-        "ldr   r2, [sp, #72]   \n"
-        "lsls  r2, r2, r0      \n"
-        "mov   r12, r2         \n"
-        "ldr   r2, [sp, #68]   \n"
-        "lsls  r2, r2, r3      \n"
-        "uxth  r6, r6          \n"
-        "adds  r6, r6, r2      \n"
-        "lsrs  r4, r5, #16     \n"
-        "uxth  r5, r5          \n"
-        NARROW("r8")
-        NARROW("r10")
-        NARROW("r9")
-        NARROW("r11")
+        ND_NARROW_UNPACK("68", "72")
+        ND_NARROW("r8", "68")
+        ND_NARROW("r10", "68")
+        ND_NARROW("r9", "68")
+        ND_NARROW("r11", "68")
         "ldr   r0, [sp, #40]   \n"
         "ldr   r1, [sp, #64]   \n"
         "mov   r3, r8          \n"
@@ -157,10 +108,10 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "ldr   r0, [sp, #60]   \n"
         "subs  r0, r0, #1      \n"
         "str   r0, [sp, #60]   \n"
-        "beq   4f              \n"
-        "b     2b              \n"
+        "beq   7f              \n"
+        "b     5b              \n"
 
-        "4:                    \n"
+        "7:                    \n"
         "pop   {r3-r7}         \n"
         "mov   r8, r4          \n"
         "mov   r9, r5          \n"

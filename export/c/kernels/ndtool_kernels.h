@@ -134,6 +134,7 @@ void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t
 void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
                    int32_t count, const nd_conv_params *p);
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);

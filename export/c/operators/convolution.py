@@ -9,6 +9,7 @@ from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.conv_dsp import dsp_convolution
 from ndtool.export.c.operators.conv_thumb import thumb_convolution
+from ndtool.export.c.operators.depthwise_thumb import thumb_depthwise
 from ndtool.export.c.operators.windows import Window, window_distance, window_options_are_sane, windows
 from ndtool.export.c.quantisation import Multiplier, activation_range, per_channel_multipliers
 
@@ -48,19 +49,24 @@ def conv_kernel(op: Op) -> str:
     return "nd_conv_1x1" if pointwise and unstrided else "nd_conv"
 
 
-def depthwise_conv_2d(op: Op, context: Context) -> Call:
+def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
     """A depthwise convolution of any channel multiplier."""
     source, target = _ends(op)
     height, width = _windows(op)
     bias = sums.bias_of(op, target.shape[3])
     multiplier = target.shape[3] // source.shape[3]
-    return Call(
+    params = _params(op, bias, depth_multiplier=multiplier)
+    portable = Call(
         op=op,
         kernel=depthwise_kernel(multiplier, context.features),
-        arguments=(Buffer(tensor=target), Buffer(tensor=source), _params(op, bias, depth_multiplier=multiplier)),
+        arguments=(Buffer(tensor=target), Buffer(tensor=source), params),
         macs=int(np.prod(target.shape)) * height.filter * width.filter,
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
     )
+    if context.features.long_multiply:
+        return portable
+    fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width))
+    return portable if fast is None else Choice(candidates=(fast, portable))
 
 
 def depthwise_kernel(multiplier: int, features: Features) -> str:
