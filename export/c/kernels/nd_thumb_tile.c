@@ -1,17 +1,18 @@
 /* Four pixels by up to eight channels of a product of matrices, with the instructions that every Thumb core has.
  *
  * Two pixels lie in one word, first + (second << 16), and one multiplication by a weight gives both products, the lower
- * one's borrow in the upper. Of two taps together the lower field is still exact, if not both weights are -128: it is
- * added to the first pixel's sum; the upper one is shifted down into the second's, with the carry that the shift leaves,
- * which is the lower field's sign: just what it had borrowed.
+ * one's borrow in the upper. Of two taps together the lower field is still exact, if not both weights are -128. The upper
+ * one is shifted down and added to the second pixel's sum, with the carry that the shift leaves, which is the lower
+ * field's sign: just what it had borrowed. The first pixel's sum is what is left of the whole words, added modulo 2^32,
+ * without the second's.
  *
  * Weights of one channel lie eight bytes apart, as the taps of the column do, so that one register walks through both. */
 #include "nd_narrow.h"
 
 #if ND_THUMB
 
-/* Two taps: r0 column, r1 weights - column; sums: r8, r2 of the first two pixels, r9, r3 of the others. 19 instructions
- * of two bytes. */
+/* Two taps: r0 column, r1 weights - column; sums: r2 of pixel 1, r8 of pixels 0 + (1 << 16), r3 and r9 of the other two.
+ * 17 instructions of two bytes. */
 #define TWO_TAPS \
     "ldrsb r7, [r0, r1]    \n" \
     "ldm   r0!, {r4, r5}   \n" \
@@ -24,12 +25,10 @@
     "ldm   r0!, {r6}       \n" \
     "muls  r7, r6, r7      \n" \
     "adds  r5, r5, r7      \n" \
-    "sxth  r6, r4          \n" \
-    "add   r8, r6          \n" \
+    "add   r8, r4          \n" \
     "asrs  r4, r4, #16     \n" \
     "adcs  r2, r2, r4      \n" \
-    "sxth  r6, r5          \n" \
-    "add   r9, r6          \n" \
+    "add   r9, r5          \n" \
     "asrs  r5, r5, #16     \n" \
     "adcs  r3, r3, r5      \n"
 
@@ -48,8 +47,8 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "subs  r3, r2, r1      \n" /* 16 bytes for two taps, eight taps a round: */
         "rsbs  r3, r3, #0      \n"
         "lsls  r3, r3, #26     \n"
-        "lsrs  r3, r3, #30     \n" /* the first leaves out as many pairs, of 38 bytes, as are missing */
-        "movs  r2, #38         \n"
+        "lsrs  r3, r3, #30     \n" /* the first leaves out as many pairs, of 34 bytes, as are missing */
+        "movs  r2, #34         \n"
         "muls  r3, r2, r3      \n"
         "adr   r2, 6f          \n"
         "adds  r3, r3, r2      \n"
@@ -62,8 +61,10 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "ldr   r0, [sp, #56]   \n"
         "ldr   r2, [r0]        \n"
         "asrs  r2, r2, #5      \n"
-        "mov   r8, r2          \n"
-        "mov   r9, r2          \n"
+        "lsls  r3, r2, #16     \n"
+        "adds  r3, r3, r2      \n"
+        "mov   r8, r3          \n"
+        "mov   r9, r3          \n"
         "movs  r3, r2          \n"
         "ldr   r0, [sp, #44]   \n"
         "ldr   r1, [sp, #52]   \n"
@@ -80,7 +81,15 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
         "bne   6b              \n"
 
         "mov   r10, r2         \n"
+        "lsls  r2, r2, #16     \n"
+        "mov   r0, r8          \n"
+        "subs  r0, r0, r2      \n"
+        "mov   r8, r0          \n"
         "mov   r11, r3         \n"
+        "lsls  r3, r3, #16     \n"
+        "mov   r0, r9          \n"
+        "subs  r0, r0, r3      \n"
+        "mov   r9, r0          \n"
         "ldr   r0, [sp, #56]   \n"
         "ldm   r0!, {r4, r5, r6} \n"
         "str   r0, [sp, #56]   \n"
@@ -125,23 +134,26 @@ __attribute__((naked)) void nd_thumb_tile(nd_thumb_tile_params t)
 
 #else
 
-static int32_t signed_low(uint32_t pair) { return (int16_t)(pair & 0xFFFFu); }
+/* The sums of two pixels, channel 0. */
+static void two_sums(int32_t sum[2], int32_t start, const uint32_t *x, const uint32_t *end, const int8_t *w)
+{
+    uint32_t both = (uint32_t)start + ((uint32_t)start << 16);
+    sum[1] = start;
+    for (; x < end; x += 4, w += 16) {
+        const uint32_t word = x[0] * (uint32_t)w[0] + x[2] * (uint32_t)w[8];
+        both += word;
+        sum[1] += (int16_t)(word >> 16) + (int32_t)(word >> 15 & 1u);
+    }
+    sum[0] = (int32_t)(both - ((uint32_t)sum[1] << 16));
+}
 
 void nd_thumb_tile(nd_thumb_tile_params t)
 {
     for (int32_t c = 0; c < t.count; c++) {
         const uint32_t *words = t.words + ND_NARROW_WORDS * c;
         int32_t sum[4];
-        for (int32_t i = 0; i < 4; i++)
-            sum[i] = nd_narrow_start(words);
-        const int8_t *w = t.weights + c;
-        for (const uint32_t *x = t.column; x < t.end; x += 4, w += 16) {
-            for (int32_t i = 0; i < 2; i++) {
-                const uint32_t both = x[i] * (uint32_t)w[0] + x[i + 2] * (uint32_t)w[8];
-                sum[2 * i] += signed_low(both);
-                sum[2 * i + 1] += signed_low(both >> 16) + (int32_t)(both >> 15 & 1u);
-            }
-        }
+        two_sums(sum, nd_narrow_start(words), t.column, t.end, t.weights + c);
+        two_sums(sum + 2, nd_narrow_start(words), t.column + 1, t.end, t.weights + c);
         for (int32_t i = 0; i < 4; i++)
             t.out[i * t.stride + c] = nd_narrow(sum[i], words, t.lowest, t.middle);
     }
