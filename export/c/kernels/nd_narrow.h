@@ -132,4 +132,18 @@ typedef struct {
 
 void nd_thumb_strip(nd_thumb_strip_params t);
 
+/* Fours of outputs of one row: what nd_thumb_rows is given, in the order in which it keeps it on the stack. */
+typedef struct {
+    int8_t *out;
+    const int8_t *input;
+    const int8_t *weights;  /* [output][input] */
+    const int32_t *starts;  /* of the sums; the words' own is not read */
+    const uint32_t *words;  /* three an output */
+    int32_t shared;         /* 1: three for all */
+    int32_t inputs, fours;
+    int32_t lowest, middle; /* see nd_narrow */
+} nd_thumb_rows_params;
+
+void nd_thumb_rows(nd_thumb_rows_params t);
+
 #endif

@@ -137,6 +137,7 @@ void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
+void nd_fully_connected_thumb(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);

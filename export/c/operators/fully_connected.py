@@ -3,14 +3,15 @@
 import numpy as np
 
 from ndtool.export.c import rules
-from ndtool.export.c.call import Buffer, Call, Constant, Struct, Value
+from ndtool.export.c.call import Buffer, Call, Choice, Constant, Struct, Value
 from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
+from ndtool.export.c.operators.fully_connected_thumb import thumb_fully_connected
 from ndtool.export.c.quantisation import Multiplier, activation_range, multiplier_like_double
 
 
-def fully_connected(op: Op, context: Context) -> Call:
+def fully_connected(op: Op, context: Context) -> Call | Choice:
     """A matrix product; every row of the input by every row of the weights."""
     source, target, weights = _tensors(op)
     outputs, inputs = weights.shape
@@ -34,7 +35,7 @@ def fully_connected(op: Op, context: Context) -> Call:
     else:
         kernel = "nd_fully_connected_double"
         params["scales"] = Constant(role="scales", values=_scales(op))
-    return Call(
+    portable = Call(
         op=op,
         kernel=kernel,
         arguments=(
@@ -44,6 +45,8 @@ def fully_connected(op: Op, context: Context) -> Call:
         ),
         macs=rows * inputs * outputs,
     )
+    fast = None if context.features.long_multiply else thumb_fully_connected(op, params, _scales(op))
+    return portable if fast is None else Choice(candidates=(fast, portable))
 
 
 def _tensors(op: Op) -> tuple[Tensor, Tensor, Tensor]:

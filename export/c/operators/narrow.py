@@ -146,6 +146,17 @@ def narrow(bias: np.ndarray, weights: np.ndarray, scalings: Sequence[Scaling], l
     return np.array(words, np.uint32)
 
 
+def narrow_shared(
+    bias: np.ndarray, weights: np.ndarray, scaling: Scaling, layer: Layer
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """As `narrow`, where all channels are scaled alike: starts of their sums, (channels,) int32, and words, (1, 3)."""
+    least, most = sums.sum_ranges(bias, weights)
+    found = _channel(scaling, 0, (int(least.min()), int(most.max())), layer) if scaling.real <= 0.5 else None
+    if found is None or found.words is None:
+        return None
+    return (bias + found.start).astype(np.int32), np.array([found.words], np.uint32)
+
+
 def _channel(scaling: Scaling, bias: int, span: tuple[int, int], layer: Layer) -> Channel | None:
     """The numbers of a channel whose sums lie in `span`."""
     results = np.arange(layer.lowest + 1, layer.highest + 1)
