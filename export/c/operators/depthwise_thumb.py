@@ -12,7 +12,6 @@ from ndtool.export.c.quantisation import Multiplier
 PIXELS = 4  # of one tile
 TILE_BYTES = 20
 MOST_COLUMNS = 7  # of a filter
-STRIP_BYTES = 4096  # for more rows at a time than must be
 
 
 def thumb_depthwise(
@@ -69,7 +68,8 @@ def strip_rows(height: Window, width: Window, depth: int) -> int | None:
         for rows in range(1, height.output + 1)
         if rows * width.output >= PIXELS and (height.output % rows) * width.output not in range(1, PIXELS)
     ]
-    small = [rows for rows in possible if strip_bytes(rows, height, width, depth) <= STRIP_BYTES]
+    enough = height.input * width.input * depth // 4  # what a strip may take for more rows than must be
+    small = [rows for rows in possible if strip_bytes(rows, height, width, depth) <= enough]
     return min(small or possible[:1], key=lambda rows: (_tiles(rows, height, width), rows), default=None)
 
 
