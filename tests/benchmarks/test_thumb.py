@@ -1,18 +1,30 @@
 """Assembly of the kernels for cores without DSP instructions, on an emulated Cortex-M0+, byte for byte."""
 
+import subprocess
+from importlib import resources
+
 import numpy as np
 import pytest
 
+from ndtool.benchmarks.build import zig_command, zig_environment
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import compile_tflite
 from ndtool.tests.export.c.batches import batched
-from ndtool.tests.export.c.harness import O, T, constant, model
+from ndtool.tests.export.c.harness import WARNINGS, O, T, constant, model
 from ndtool.tests.export.c.test_convolution import convolutions, depthwise
 from ndtool.tests.export.c.test_fully_connected import layers
 from ndtool.tests.export.c.test_thumb import THUMB
 
+KERNELS = (
+    "nd_conv_thumb",
+    "nd_depthwise_thumb",
+    "nd_fully_connected_thumb",
+    "nd_thumb_rows",
+    "nd_thumb_strip",
+    "nd_thumb_tile",
+)
 TARGET = load_target("cortex-m0plus")
 
 
@@ -21,6 +33,15 @@ def check_on_core(content: bytes) -> list[str]:
     library = compile_tflite(content, name="t", golden=0, features=TARGET.core.features)
     assert measure(library, TARGET, inputs=RandomInputs(count=2), reference=content).bit_exact is True
     return [layer.kernel for layer in library.layers]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_compile_without_warnings(kernel, tmp_path):
+    folder = resources.files("ndtool.export.c") / "kernels"
+    machine = ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0plus")
+    command = [*zig_command(), "cc", *machine, *WARNINGS, "-c", str(folder / f"{kernel}.c"), "-o", str(tmp_path / "o")]
+    done = subprocess.run(command, env=zig_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_core_asks_for_these_kernels():

@@ -40,65 +40,69 @@ static inline int8_t nd_narrow(int32_t x, const uint32_t *words, int32_t lowest,
 }
 
 #if ND_THUMB
-/* nd_narrow in assembly, with the instructions of Armv6-M. `lowest` and `middle`: where they are on the stack.
+/* nd_narrow in assembly, with the instructions of Armv6-M: assembler macros, which a function that uses them defines.
+ * `lowest` and `middle` say where these are on the stack, in bytes.
  *
- * From the three words in r4, r5 and r6: r1 low_shift, r3 shift, r4 high, r5 low, r6 what is added, r7 limit, r12 middle,
- * lr -step; r0 and r2 are overwritten. */
-#define ND_NARROW_UNPACK(lowest, middle) \
-    "lsls  r4, r4, #27     \n" \
-    "lsrs  r4, r4, #27     \n" /* size - 1 */ \
-    "movs  r1, #22         \n" \
-    "subs  r1, r1, r4      \n" \
-    "cmp   r1, #16         \n" \
-    "ble   1f              \n" \
-    "movs  r1, #16         \n" \
-    "1:                    \n" \
-    "lsrs  r7, r6, #22     \n" \
-    "lsls  r7, r7, r4      \n" \
-    "lsls  r3, r6, #11     \n" /* the carry: stepped */ \
-    "movs  r2, #0          \n" \
-    "adcs  r2, r2, r2      \n" \
-    "lsrs  r3, r3, #27     \n" \
-    "subs  r0, r3, #1      \n" \
-    "subs  r4, r0, r4      \n" \
-    "lsls  r2, r2, r4      \n" \
-    "rsbs  r2, r2, #0      \n" \
-    "mov   lr, r2          \n" \
-    "ldr   r2, [sp, #" middle "] \n" \
-    "lsls  r2, r2, r0      \n" \
-    "mov   r12, r2         \n" \
-    "ldr   r2, [sp, #" lowest "] \n" \
-    "lsls  r2, r2, r3      \n" \
-    "uxth  r6, r6          \n" \
-    "adds  r6, r6, r2      \n" \
-    "lsrs  r4, r5, #16     \n" \
-    "uxth  r5, r5          \n"
-
-/* A sum becomes its output, also in r2; r0 is overwritten. */
-#define ND_NARROW(sum, lowest) \
-    "mov   r2, " sum "     \n" \
-    "cmp   r2, r7          \n" \
-    "bls   1f              \n" \
-    "cmp   r2, #0          \n" \
-    "bge   3f              \n" \
-    "ldr   r2, [sp, #" lowest "] \n" \
-    "b     4f              \n" \
-    "3:                    \n" \
-    "movs  r2, r7          \n" \
-    "1:                    \n" \
-    "movs  r0, r2          \n" \
-    "muls  r0, r5, r0      \n" \
-    "lsrs  r0, r0, r1      \n" \
-    "muls  r2, r4, r2      \n" \
-    "adds  r2, r2, r0      \n" \
-    "adds  r2, r2, r6      \n" \
-    "cmp   r2, r12         \n" \
-    "bge   2f              \n" \
-    "add   r2, lr          \n" \
-    "2:                    \n" \
-    "asrs  r2, r2, r3      \n" \
-    "4:                    \n" \
-    "mov   " sum ", r2     \n"
+ * unpack: from the three words in r4, r5 and r6 come r1 low_shift, r3 shift, r4 high, r5 low, r6 what is added, r7 limit,
+ * r12 middle, lr -step; r0 and r2 are overwritten.
+ *
+ * narrow: a sum becomes its output, also in r2; r0 is overwritten. */
+#define ND_NARROW_MACROS                             \
+    ".macro unpack lowest, middle\n"                 \
+    "lsls r4, r4, #27\n"                             \
+    "lsrs r4, r4, #27\n" /* size - 1 */              \
+    "movs r1, #22\n"                                 \
+    "subs r1, r1, r4\n"                              \
+    "cmp r1, #16\n"                                  \
+    "ble 1f\n"                                       \
+    "movs r1, #16\n"                                 \
+    "1:\n"                                           \
+    "lsrs r7, r6, #22\n"                             \
+    "lsls r7, r7, r4\n"                              \
+    "lsls r3, r6, #11\n" /* the carry: stepped */    \
+    "movs r2, #0\n"                                  \
+    "adcs r2, r2, r2\n"                              \
+    "lsrs r3, r3, #27\n"                             \
+    "subs r0, r3, #1\n"                              \
+    "subs r4, r0, r4\n"                              \
+    "lsls r2, r2, r4\n"                              \
+    "rsbs r2, r2, #0\n"                              \
+    "mov lr, r2\n"                                   \
+    "ldr r2, [sp, #\\middle]\n"                      \
+    "lsls r2, r2, r0\n"                              \
+    "mov r12, r2\n"                                  \
+    "ldr r2, [sp, #\\lowest]\n"                      \
+    "lsls r2, r2, r3\n"                              \
+    "uxth r6, r6\n"                                  \
+    "adds r6, r6, r2\n"                              \
+    "lsrs r4, r5, #16\n"                             \
+    "uxth r5, r5\n"                                  \
+    ".endm\n"                                        \
+    ".macro narrow sum, lowest\n"                    \
+    "mov r2, \\sum\n"                                \
+    "cmp r2, r7\n"                                   \
+    "bls 1f\n"                                       \
+    "cmp r2, #0\n"                                   \
+    "bge 3f\n"                                       \
+    "ldr r2, [sp, #\\lowest]\n"                      \
+    "b 4f\n"                                         \
+    "3:\n"                                           \
+    "movs r2, r7\n"                                  \
+    "1:\n"                                           \
+    "movs r0, r2\n"                                  \
+    "muls r0, r5, r0\n"                              \
+    "lsrs r0, r0, r1\n"                              \
+    "muls r2, r4, r2\n"                              \
+    "adds r2, r2, r0\n"                              \
+    "adds r2, r2, r6\n"                              \
+    "cmp r2, r12\n"                                  \
+    "bge 2f\n"                                       \
+    "add r2, lr\n"                                   \
+    "2:\n"                                           \
+    "asrs r2, r2, r3\n"                              \
+    "4:\n"                                           \
+    "mov \\sum, r2\n"                                \
+    ".endm\n"
 
 #endif
 

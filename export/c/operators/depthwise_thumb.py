@@ -68,7 +68,7 @@ def strip_rows(height: Window, width: Window, depth: int) -> int | None:
         for rows in range(1, height.output + 1)
         if rows * width.output >= PIXELS and (height.output % rows) * width.output not in range(1, PIXELS)
     ]
-    enough = height.input * width.input * depth // 4  # what a strip may take for more rows than must be
+    enough = height.input * width.input * depth // 3  # what a strip may take for more rows than must be
     small = [rows for rows in possible if strip_bytes(rows, height, width, depth) <= enough]
     return min(small or possible[:1], key=lambda rows: (_tiles(rows, height, width), rows), default=None)
 
