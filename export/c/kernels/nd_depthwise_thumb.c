@@ -67,7 +67,7 @@ void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, in
                 p->dilation_width * depth, (p->dilation_height * width - p->filter_width * p->dilation_width) * depth,
                 p->filter_width, p->filter_height * p->filter_width, depth,
                 p->activation_min, 2 * p->output_zero_point + 1};
-            nd_thumb_strip(t);
+            nd_thumb_strip(&t);
             output += count * p->output_width * depth;
         }
         input += p->input_height * p->input_width * depth;

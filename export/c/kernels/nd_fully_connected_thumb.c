@@ -12,7 +12,7 @@ void nd_fully_connected_thumb(int8_t *output, const int8_t *input, const nd_full
     for (int32_t row = 0; row < p->rows; row++, t.input += p->inputs) {
         t.out = output + row * p->outputs;
         if (whole > 0)
-            nd_thumb_rows(t);
+            nd_thumb_rows(&t);
         if (left > 0) {
             int8_t last[4];
             nd_thumb_rows_params end = t;
@@ -21,7 +21,7 @@ void nd_fully_connected_thumb(int8_t *output, const int8_t *input, const nd_full
             end.starts += whole;
             end.words += p->channel_step * ND_NARROW_WORDS * whole;
             end.fours = 1;
-            nd_thumb_rows(end);
+            nd_thumb_rows(&end);
             memcpy(t.out + whole, last, (size_t)left);
         }
     }

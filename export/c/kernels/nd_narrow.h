@@ -118,7 +118,7 @@ typedef struct {
     int32_t lowest, middle; /* see nd_narrow */
 } nd_thumb_tile_params;
 
-void nd_thumb_tile(nd_thumb_tile_params t);
+void nd_thumb_tile(const nd_thumb_tile_params *t);
 
 /* A strip of a depthwise convolution: what nd_thumb_strip is given, in the order in which it keeps it on the stack. */
 typedef struct {
@@ -134,7 +134,7 @@ typedef struct {
     int32_t lowest, middle;              /* see nd_narrow */
 } nd_thumb_strip_params;
 
-void nd_thumb_strip(nd_thumb_strip_params t);
+void nd_thumb_strip(const nd_thumb_strip_params *t);
 
 /* Fours of outputs of one row: what nd_thumb_rows is given, in the order in which it keeps it on the stack. */
 typedef struct {
@@ -148,6 +148,6 @@ typedef struct {
     int32_t lowest, middle; /* see nd_narrow */
 } nd_thumb_rows_params;
 
-void nd_thumb_rows(nd_thumb_rows_params t);
+void nd_thumb_rows(const nd_thumb_rows_params *t);
 
 #endif

@@ -23,13 +23,18 @@
 /* On the stack: what `narrow` needs where all outputs share it, 0 r1, 4 r3, 8 to 20 r4 to r7, 24 r12, 28 lr; 32 where
  * the loop is entered; 36 to 68 saved registers, then the parameters: 72 out, 76 input, 80 weights, 84 starts, 88 words,
  * 92 shared, 96 inputs, 100 fours, 104 lowest, 108 middle. */
-__attribute__((naked)) void nd_thumb_rows(__attribute__((unused)) nd_thumb_rows_params t)
+__attribute__((naked)) void nd_thumb_rows(__attribute__((unused)) const nd_thumb_rows_params *t)
 {
     __asm__ volatile(
         ".syntax unified\n"
         ND_NARROW_MACROS
-        "push {r0-r3}\n"
+        "sub sp, #40\n"
         "push {r4-r7, lr}\n"
+        "add r1, sp, #20\n"
+        "ldm r0!, {r2-r7}\n"
+        "stm r1!, {r2-r7}\n"
+        "ldm r0!, {r2-r5}\n"
+        "stm r1!, {r2-r5}\n"
         "mov r4, r8\n"
         "mov r5, r9\n"
         "mov r6, r10\n"
@@ -139,7 +144,7 @@ __attribute__((naked)) void nd_thumb_rows(__attribute__((unused)) nd_thumb_rows_
         "mov r11, r7\n"
         "pop {r4-r7}\n"
         "pop {r3}\n"
-        "add sp, #16\n"
+        "add sp, #40\n"
         "bx r3\n"
         ".purgem unpack\n"
         ".purgem narrow\n");
@@ -147,13 +152,13 @@ __attribute__((naked)) void nd_thumb_rows(__attribute__((unused)) nd_thumb_rows_
 
 #else
 
-void nd_thumb_rows(nd_thumb_rows_params t)
+void nd_thumb_rows(const nd_thumb_rows_params *t)
 {
-    for (int32_t n = 0; n < 4 * t.fours; n++) {
-        int32_t sum = t.starts[n];
-        for (int32_t i = 0; i < t.inputs; i++)
-            sum += t.input[i] * t.weights[n * t.inputs + i];
-        t.out[n] = nd_narrow(sum, t.words + (t.shared ? 0 : ND_NARROW_WORDS * n), t.lowest, t.middle);
+    for (int32_t n = 0; n < 4 * t->fours; n++) {
+        int32_t sum = t->starts[n];
+        for (int32_t i = 0; i < t->inputs; i++)
+            sum += t->input[i] * t->weights[n * t->inputs + i];
+        t->out[n] = nd_narrow(sum, t->words + (t->shared ? 0 : ND_NARROW_WORDS * n), t->lowest, t->middle);
     }
 }
 

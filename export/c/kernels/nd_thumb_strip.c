@@ -30,13 +30,20 @@
  * 84 out, 88 strip, 92 weights, 96 words, 100 channels, 104 tiles, 108 tiles_end, 112 column_step, 116 row_step,
  * 120 filter_width, 124 taps, 128 count, 132 lowest, 136 middle. Pointers to weights are too low by the
  * number of taps that are left out. */
-__attribute__((naked)) void nd_thumb_strip(__attribute__((unused)) nd_thumb_strip_params t)
+__attribute__((naked)) void nd_thumb_strip(__attribute__((unused)) const nd_thumb_strip_params *t)
 {
     __asm__ volatile(
         ".syntax unified\n"
         ND_NARROW_MACROS
-        "push {r0-r3}\n"
+        "sub sp, #56\n"
         "push {r4-r7, lr}\n"
+        "add r1, sp, #20\n"
+        "ldm r0!, {r2-r7}\n"
+        "stm r1!, {r2-r7}\n"
+        "ldm r0!, {r2-r7}\n"
+        "stm r1!, {r2-r7}\n"
+        "ldm r0!, {r2-r3}\n"
+        "stm r1!, {r2-r3}\n"
         "mov r4, r8\n"
         "mov r5, r9\n"
         "mov r6, r10\n"
@@ -46,6 +53,7 @@ __attribute__((naked)) void nd_thumb_strip(__attribute__((unused)) nd_thumb_stri
         "movs r1, #7\n"
         "ldr r0, [sp, #120]\n"
         "subs r1, r1, r0\n"
+        "ldr r2, [sp, #92]\n"
         "subs r2, r2, r1\n"
         "str r2, [sp, #92]\n"
         "movs r0, #30\n"
@@ -155,7 +163,7 @@ __attribute__((naked)) void nd_thumb_strip(__attribute__((unused)) nd_thumb_stri
         "mov r11, r7\n"
         "pop {r4-r7}\n"
         "pop {r3}\n"
-        "add sp, #16\n"
+        "add sp, #56\n"
         "bx r3\n"
         ".purgem unpack\n"
         ".purgem narrow\n");
@@ -173,14 +181,14 @@ static int32_t window(const int8_t *x, const int8_t *weights, const nd_thumb_str
     return sum;
 }
 
-void nd_thumb_strip(nd_thumb_strip_params t)
+void nd_thumb_strip(const nd_thumb_strip_params *t)
 {
-    for (int32_t c = 0; c < t.count; c++) {
-        const uint32_t *words = t.words + ND_NARROW_WORDS * c;
-        for (const int32_t *tile = t.tiles; tile < t.tiles_end; tile += 5)
+    for (int32_t c = 0; c < t->count; c++) {
+        const uint32_t *words = t->words + ND_NARROW_WORDS * c;
+        for (const int32_t *tile = t->tiles; tile < t->tiles_end; tile += 5)
             for (int32_t i = 0; i < 4; i++) {
-                const int32_t sum = nd_narrow_start(words) + window(t.strip + tile[i] + c, t.weights + c * t.taps, &t);
-                t.out[tile[4] + i * t.channels + c] = nd_narrow(sum, words, t.lowest, t.middle);
+                const int32_t sum = nd_narrow_start(words) + window(t->strip + tile[i] + c, t->weights + c * t->taps, t);
+                t->out[tile[4] + i * t->channels + c] = nd_narrow(sum, words, t->lowest, t->middle);
             }
     }
 }

@@ -34,13 +34,20 @@
 
 /* On the stack: 0 where the loop is entered, 4 to 36 saved registers, then the parameters: 40 out, 44 column, 48 end,
  * 52 weights, 56 words, 60 count, 64 stride, 68 lowest, 72 middle. */
-__attribute__((naked)) void nd_thumb_tile(__attribute__((unused)) nd_thumb_tile_params t)
+__attribute__((naked)) void nd_thumb_tile(__attribute__((unused)) const nd_thumb_tile_params *t)
 {
     __asm__ volatile(
         ".syntax unified\n"
         ND_NARROW_MACROS
-        "push {r0-r3}\n"
+        "sub sp, #36\n"
         "push {r4-r7, lr}\n"
+        "add r1, sp, #20\n"
+        "ldm r0!, {r2-r7}\n"
+        "stm r1!, {r2-r7}\n"
+        "ldm r0!, {r2-r4}\n"
+        "stm r1!, {r2-r4}\n"
+        "ldr r1, [sp, #24]\n"
+        "ldr r2, [sp, #28]\n"
         "mov r4, r8\n"
         "mov r5, r9\n"
         "mov r6, r10\n"
@@ -128,7 +135,7 @@ __attribute__((naked)) void nd_thumb_tile(__attribute__((unused)) nd_thumb_tile_
         "mov r11, r7\n"
         "pop {r4-r7}\n"
         "pop {r3}\n"
-        "add sp, #16\n"
+        "add sp, #36\n"
         "bx r3\n"
         ".purgem unpack\n"
         ".purgem narrow\n");
@@ -149,15 +156,15 @@ static void two_sums(int32_t sum[2], int32_t start, const uint32_t *x, const uin
     sum[0] = (int32_t)(both - ((uint32_t)sum[1] << 16));
 }
 
-void nd_thumb_tile(nd_thumb_tile_params t)
+void nd_thumb_tile(const nd_thumb_tile_params *t)
 {
-    for (int32_t c = 0; c < t.count; c++) {
-        const uint32_t *words = t.words + ND_NARROW_WORDS * c;
+    for (int32_t c = 0; c < t->count; c++) {
+        const uint32_t *words = t->words + ND_NARROW_WORDS * c;
         int32_t sum[4];
-        two_sums(sum, nd_narrow_start(words), t.column, t.end, t.weights + c);
-        two_sums(sum + 2, nd_narrow_start(words), t.column + 1, t.end, t.weights + c);
+        two_sums(sum, nd_narrow_start(words), t->column, t->end, t->weights + c);
+        two_sums(sum + 2, nd_narrow_start(words), t->column + 1, t->end, t->weights + c);
         for (int32_t i = 0; i < 4; i++)
-            t.out[i * t.stride + c] = nd_narrow(sum[i], words, t.lowest, t.middle);
+            t->out[i * t->stride + c] = nd_narrow(sum[i], words, t->lowest, t->middle);
     }
 }
 
