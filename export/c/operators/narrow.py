@@ -170,9 +170,7 @@ def _channel(scaling: Scaling, bias: int, span: tuple[int, int], layer: Layer) -
     tried = np.concatenate([thresholds, thresholds - 1, np.array(span)])
     expected = layer.reference(scaling, tried)
     real = max(scaling.real, 2.0**-MOST_SIZE)
-    size = min(int(-np.log2(real)) if scaling.step is None else scaling.step, MOST_SIZE)
-    for stepped in (False, True) if scaling.step is None else (True, False):
-        plain = Channel(start=bias, size=size, limit=0, multiplier=0, rounding=0, stepped=stepped)
+    for plain in _shapes(scaling, bias):
         wanted = ((results - layer.lowest) << plain.shift) + np.where(thresholds < 0, plain.step, 0)
         nearest = round(real * 2.0 ** (plain.shift + plain.low_shift))
         for multiplier in (nearest + distance for distance in DISTANCES):
@@ -181,11 +179,22 @@ def _channel(scaling: Scaling, bias: int, span: tuple[int, int], layer: Layer) -
                 continue
             offset, rounding = fitted
             end = ((layer.highest - layer.lowest + 1) << plain.shift) - rounding
-            limit = min(((end << plain.low_shift) - 1) // multiplier >> size - 1, (1 << LIMIT_BITS) - 1)
+            limit = min(((end << plain.low_shift) - 1) // multiplier >> plain.size - 1, (1 << LIMIT_BITS) - 1)
             found = replace(plain, start=bias + offset, limit=limit, multiplier=multiplier, rounding=rounding)
-            if np.array_equal(found.outputs(tried + offset, layer), expected):
+            if found.words and np.array_equal(found.outputs(tried + offset, layer), expected):
                 return found
     return None
+
+
+def _shapes(scaling: Scaling, bias: int) -> list[Channel]:
+    """What may be tried: as the multiplier suggests, then with more bits for the multiplier and fewer for the sums.
+
+    The latter is for channels that do not reach the largest outputs, but have larger sums for each than most.
+    """
+    size = min(int(-np.log2(scaling.real)) if scaling.step is None else scaling.step, MOST_SIZE)
+    plain = Channel(start=bias, size=size, limit=0, multiplier=0, rounding=0, stepped=scaling.step is not None)
+    smaller = range(size - 1, MOST_SHIFT - HIGH_BITS - 1, -1)
+    return [plain, replace(plain, stepped=not plain.stepped), *(replace(plain, size=s, stepped=False) for s in smaller)]
 
 
 def _fit(
