@@ -21,6 +21,7 @@ KERNELS = (
     "nd_conv_thumb",
     "nd_depthwise_thumb",
     "nd_fully_connected_thumb",
+    "nd_thumb_pack",
     "nd_thumb_rows",
     "nd_thumb_strip",
     "nd_thumb_tile",

@@ -48,14 +48,6 @@ static const int8_t *row_of(const place *w, int32_t i, int8_t *edge, const nd_co
     return edge;
 }
 
-/* Bytes of two pixels into every second word. */
-static ND_NOINLINE void pack(uint32_t *to, const int8_t *one, const int8_t *two, int32_t bytes)
-{
-    ND_NO_UNROLL
-    for (int32_t i = 0; i < bytes; i++, to += 2)
-        *to = (uint32_t)one[i] + ((uint32_t)two[i] << 16);
-}
-
 /* The windows of up to four pixels as columns; those that are missing are the last again. */
 static void fill_columns(uint32_t *columns, int8_t *edges, place *next, int32_t pixels, const nd_conv_params *p)
 {
@@ -71,8 +63,7 @@ static void fill_columns(uint32_t *columns, int8_t *edges, place *next, int32_t 
         const int8_t *rows[4];
         for (int32_t n = 0; n < 4; n++)
             rows[n] = row_of(&w[n], i, edges + n * width, p);
-        pack(columns, rows[0], rows[1], width);
-        pack(columns + 1, rows[2], rows[3], width);
+        nd_thumb_pack(columns, rows, width);
     }
 }
 

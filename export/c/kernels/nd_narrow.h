@@ -118,6 +118,7 @@ typedef struct {
     int32_t lowest, middle; /* see nd_narrow */
 } nd_thumb_tile_params;
 
+void nd_thumb_pack(uint32_t *to, const int8_t *const rows[4], int32_t bytes);
 void nd_thumb_tile(const nd_thumb_tile_params *t);
 
 /* A strip of a depthwise convolution: what nd_thumb_strip is given, in the order in which it keeps it on the stack. */
