@@ -31,11 +31,12 @@ def thumb_convolution(
     target, weights = op.outputs[0], sums.data_of(sums.filter_of(op))
     if weights.shape[3] != source.shape[3] or not pairs_are_exact(weights):
         return None
-    channels = narrow_channels(sums.folded_bias(op, weights), weights, multipliers, portable)
+    channels = narrow_channels(op, sums.folded_bias(op, weights), weights, multipliers)
     if channels is None:
         return None
     taps = -(-weights[0].size // TAPS) * TAPS
-    edges = PIXELS * weights[0, 0].size if weights.shape[1:3] != (1, 1) or any(w.same for w in windows) else 0
+    edged = any(w.same for w in windows) or windows[1].dilation > 1
+    edges = PIXELS * weights[0, 0].size if edged and weights.shape[1:3] != (1, 1) else 0
     params = Struct(
         ctype=portable.ctype,
         fields={
@@ -60,16 +61,10 @@ def thumb_convolution(
     )
 
 
-def narrow_channels(
-    bias: np.ndarray, weights: np.ndarray, multipliers: list[Multiplier], portable: Struct
-) -> Constant | None:
+def narrow_channels(op: Op, bias: np.ndarray, weights: np.ndarray, multipliers: list[Multiplier]) -> Constant | None:
     """The words of each channel of a convolution; None if one has none. `weights`: (channels, ...)."""
-    zero_point, lowest, highest = (
-        int(portable.fields[name])  # type: ignore[arg-type]
-        for name in ("output_zero_point", "activation_min", "activation_max")
-    )
-    layer = narrow.Layer(zero_point=zero_point, lowest=lowest, highest=highest)
-    words = narrow.narrow(bias, weights, narrow.fixed_point(multipliers, zero_point), layer)
+    layer = narrow.layer_of(op)
+    words = narrow.narrow(bias, weights, narrow.fixed_point(multipliers, layer.zero_point), layer)
     return None if words is None else Constant(role="channels", values=words.view(np.int32))
 
 

@@ -31,7 +31,7 @@ def thumb_depthwise(
     if target.shape[3] != source.shape[3] or width.filter > MOST_COLUMNS or rows is None:
         return None
     weights = np.ascontiguousarray(np.moveaxis(sums.data_of(sums.filter_of(op))[0], 2, 0))
-    channels = narrow_channels(sums.folded_bias(op, weights), weights, multipliers, portable)
+    channels = narrow_channels(op, sums.folded_bias(op, weights), weights, multipliers)
     if channels is None:
         return None
     params = Struct(

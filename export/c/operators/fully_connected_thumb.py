@@ -22,11 +22,7 @@ def thumb_fully_connected(op: Op, portable: Mapping[str, Value], scales: np.ndar
     assert op.inputs[0] is not None
     source, target, weights = op.inputs[0], op.outputs[0], sums.data_of(sums.filter_of(op))
     bias = sums.folded_bias(op, weights)
-    layer = narrow.Layer(
-        zero_point=target.zero_point[0],
-        lowest=int(portable["activation_min"]),  # type: ignore[arg-type]
-        highest=int(portable["activation_max"]),  # type: ignore[arg-type]
-    )
+    layer = narrow.layer_of(op)
     scalings = narrow.double_precision(scales.tolist(), layer.zero_point)
     found = _numbers(bias, weights, scalings, layer)
     if found is None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ndtool.export.c.graph import Op
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fixed_point import requantize
-from ndtool.export.c.quantisation import Multiplier, round_away
+from ndtool.export.c.quantisation import Multiplier, activation_range, round_away
 
 Reference = Callable[[np.ndarray], np.ndarray]
 """A channel's scaled sums, not clamped, the output's zero point added: int64 to int64, monotonic."""
@@ -102,6 +103,14 @@ class Channel:
         middle = (2 * layer.zero_point + 1) << self.shift >> 1
         total -= np.where(total < middle, self.step, 0)
         return ((total + (1 << 31)) % (1 << 32) - (1 << 31)) >> self.shift
+
+
+def layer_of(op: Op) -> Layer:
+    """Of an operator with a fused activation."""
+    target = op.outputs[0]
+    zero_point = target.zero_point[0]
+    lowest, highest = activation_range(op.options["fused_activation_function"], target.scale[0], zero_point)
+    return Layer(zero_point=zero_point, lowest=lowest, highest=highest)
 
 
 def fixed_point(multipliers: Sequence[Multiplier], zero_point: int) -> list[Scaling]:
