@@ -13,6 +13,7 @@ class Features:
 
     dsp: bool = False  # the DSP extension: SMLAD, SXTB16
     unaligned: bool = False  # unaligned 32-bit loads
+    long_multiply: bool = True  # 32 x 32 to 64 bits in one instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def multiplier_like_double(
     steps = (np.arange(results[0] + 1, results[1] + 1) - 0.5) / real
     steps = np.floor(steps[(steps > low - 4) & (steps < high + 4)]).astype(np.int64)
     tried = np.clip((steps[:, None] + np.arange(-3, 5)).reshape(-1), low, high)
-    expected = _round_away(tried * real)
+    expected = round_away(tried * real)
     for distance in sorted(range(-64, 65), key=abs):
         value = nearest.value + distance
         if 0 < value < 1 << 31:
@@ -100,7 +100,7 @@ def multiplier_like_double(
     return None
 
 
-def _round_away(values: np.ndarray) -> np.ndarray:
+def round_away(values: np.ndarray) -> np.ndarray:
     """To the nearest integer, halves away from zero, like C's round()."""
     whole = np.trunc(values)
     fraction = values - whole

@@ -49,9 +49,10 @@ def test_boards_have_the_memory_of_their_data_sheets(name, core, clock_hz, flash
     }
 
 
-def test_only_the_m0plus_lacks_dsp_and_unaligned_words():
+def test_only_the_m0plus_lacks_dsp_unaligned_words_and_long_multiplies():
     assert [name for name in CORES if not load_target(name).core.features.dsp] == ["cortex-m0plus"]
     assert [name for name in CORES if not load_target(name).core.features.unaligned] == ["cortex-m0plus"]
+    assert [name for name in CORES if not load_target(name).core.features.long_multiply] == ["cortex-m0plus"]
 
 
 def test_a_typo_gets_the_closest_name():

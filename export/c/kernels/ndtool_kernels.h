@@ -86,7 +86,7 @@ typedef struct {
     const int32_t *bias;        /* [output channel] */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
-    const int32_t *channels;    /* DSP kernels, in place of the last three: see nd_requantize_fast */
+    const int32_t *channels;    /* in place of the last three: see nd_requantize_fast, nd_narrow.h */
     int32_t input_height, input_width, output_height, output_width;
     int32_t pad_top, pad_left; /* rows and columns outside the image before its first */
     int16_t batches, input_channels, output_channels;
@@ -144,9 +144,11 @@ void nd_widen_rest(uint32_t *to, int32_t pixels, const int8_t *from, int32_t apa
 void nd_clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high);
 void nd_gather(int8_t *patch, const int8_t *image, int32_t y, int32_t x, int32_t width, int32_t first,
                const nd_conv_params *p);
+void nd_conv_thumb(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
 void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x1, int32_t k, int32_t first,
                    int32_t count, const nd_conv_params *p);
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
+void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_depthwise_3(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_3_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
@@ -165,6 +167,7 @@ void nd_depthwise_7_2_relu(int8_t *output, const int8_t *input, uint32_t *scratc
                            const nd_conv_params *p);
 void nd_fully_connected(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_fully_connected_dsp(int8_t *output, const int8_t *input, int8_t *copy, const nd_fully_connected_params *p);
+void nd_fully_connected_thumb(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_fully_connected_double(int8_t *output, const int8_t *input, const nd_fully_connected_params *p);
 void nd_average_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);
 void nd_max_pool(int8_t *output, const int8_t *input, const nd_pool_params *p);

@@ -8,7 +8,9 @@ from ndtool.export.c.context import Context, Features
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.conv_dsp import dsp_convolution
+from ndtool.export.c.operators.conv_thumb import thumb_convolution
 from ndtool.export.c.operators.depthwise_dsp import dsp_depthwise
+from ndtool.export.c.operators.depthwise_thumb import thumb_depthwise
 from ndtool.export.c.operators.windows import Window, window_distance, window_options_are_sane, windows
 from ndtool.export.c.quantisation import Multiplier, activation_range, per_channel_multipliers
 
@@ -32,9 +34,13 @@ def conv_2d(op: Op, context: Context) -> Call | Choice:
         overlaps=(Overlap(input=source, distance=distance),),
         rows=height.rows,
     )
-    if not (context.features.dsp and context.features.unaligned):
+    features = context.features
+    if features.dsp and features.unaligned:
+        fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
+    elif features.long_multiply:
         return portable
-    fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
+    else:
+        fast = thumb_convolution(op, params, source, _multipliers(op), (height, width))
     return portable if fast is None else Choice(candidates=(fast, portable))
 
 
@@ -61,9 +67,12 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
         rows=height.rows,
     )
-    if not context.features.dsp:
+    if context.features.dsp:
+        fast = dsp_depthwise(op, params, _multipliers(op), (height, width))
+    elif context.features.long_multiply:
         return portable
-    fast = dsp_depthwise(op, params, _multipliers(op), (height, width))
+    else:
+        fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width))
     return portable if fast is None else Choice(candidates=(fast, portable))
 
 

@@ -8,16 +8,20 @@ from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.fast import channel_words_once
+from ndtool.export.c.operators.fully_connected_thumb import thumb_fully_connected
 from ndtool.export.c.operators.pairs import paired_fours
 from ndtool.export.c.quantisation import Multiplier, activation_range, multiplier_like_double
 
 
 def fully_connected(op: Op, context: Context) -> Call | Choice:
     """A matrix product; every row of the input by every row of the weights."""
-    portable = _portable(op)
-    if not (context.features.dsp and context.features.unaligned):
+    portable, features = _portable(op), context.features
+    if features.dsp and features.unaligned:
+        fast = _dsp(op)
+    elif features.long_multiply:
         return portable
-    fast = _dsp(op)
+    else:
+        fast = thumb_fully_connected(op, _sizes(op), _scales(op))
     return portable if fast is None else Choice(candidates=(fast, portable))
 
 

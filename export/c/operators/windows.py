@@ -41,6 +41,11 @@ class Window:
         return max((self.output - 1) * self.stride + self.reach - self.input, 0) // 2 if self.same else 0
 
     @property
+    def has_edges(self) -> bool:
+        """Whether any position reaches outside the image."""
+        return self.before > 0 or (self.output - 1) * self.stride - self.before + self.reach > self.input
+
+    @property
     def rows(self) -> Rows:
         """The same as rows of an image, where the axis is its height."""
         return Rows(input=self.input, output=self.output, reach=self.reach, stride=self.stride, before=self.before)

@@ -17,7 +17,7 @@ from ndtool.export.c.context import Context, Features
 from ndtool.export.c.lower import Draft, lower
 from ndtool.export.c.reader import read_graph
 from ndtool.export.c.strips import can_join, strip
-from ndtool.tests.export.c.harness import DSP, O, T, constant, model, random_int8, run_c, run_reference
+from ndtool.tests.export.c.harness import DSP, THUMB, O, T, constant, model, random_int8, run_c, run_reference
 
 
 def layer(rng: np.random.Generator, source: T, kind: str, channels: int, filter_: int, stride: int, padding: str) -> O:
@@ -75,7 +75,7 @@ def as_strip(content: bytes, rows: int, features: Features) -> Any:
         return compile_tflite(content, name="t", golden=0, features=features)
 
 
-@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), features=st.sampled_from([Features(), DSP]))
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), features=st.sampled_from([Features(), DSP, THUMB]))
 @settings(
     max_examples=25,
     deadline=None,
