@@ -51,7 +51,7 @@ def compile_tflite(
     graph = read_graph(content, origin)
     ends = peel(graph)
     checks.check(ends.graph)
-    program = lower(ends.graph, Context(features=features or Features()))
+    program = lower(ends.graph, Context(features=features or Features(), largest_tensor=_largest(ends.graph)))
     arena = plan(program)
     digest = hashlib.sha256(content).hexdigest()
     names = [layer_name(library, index, len(program.calls)) for index in range(len(program.calls))]
@@ -93,6 +93,11 @@ def _content(model: Path | bytes) -> tuple[bytes, str]:
         return Path(model).read_bytes(), str(model)
     except OSError as error:
         raise NdtoolError(f"{model}: cannot be read ({error.strerror}): give a .tflite file") from error
+
+
+def _largest(graph: Graph) -> int:
+    """The bytes of the largest tensor that is computed."""
+    return max((tensor.bytes for op in graph.ops for tensor in op.outputs), default=0)
 
 
 def _ports(

@@ -21,6 +21,7 @@ class Context:
     """What lowerings may know beyond their operator."""
 
     features: Features = field(default_factory=Features)
+    largest_tensor: int = 0  # bytes that the arena has anyway, as far as is known before it is planned
 
     def operand(self, tensor: Tensor, role: str = "operand") -> Buffer | Constant:
         """An input as an argument: its place in the arena, or its values where the model file holds them."""

@@ -65,7 +65,7 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
     )
     if context.features.long_multiply:
         return portable
-    fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width))
+    fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width), context.largest_tensor)
     return portable if fast is None else Choice(candidates=(fast, portable))
 
 

@@ -20,14 +20,16 @@ def thumb_depthwise(
     source: Tensor,
     multipliers: list[Multiplier],
     windows: tuple[Window, Window],
+    room: int,
 ) -> Call | None:
     """The call of nd_depthwise_thumb, or None where it cannot do the layer.
 
-    Args: those of thumb_convolution; the parameters are those of nd_depthwise.
+    Args: those of thumb_convolution; the parameters are those of nd_depthwise. room: what input and strip may take
+    together without making the arena larger, in bytes.
     """
     target = op.outputs[0]
     height, width = windows
-    rows = strip_rows(height, width, source.shape[3])
+    rows = strip_rows(height, width, source.shape[3], room)
     if target.shape[3] != source.shape[3] or width.filter > MOST_COLUMNS or rows is None:
         return None
     weights = np.ascontiguousarray(np.moveaxis(sums.data_of(sums.filter_of(op))[0], 2, 0))
@@ -58,7 +60,7 @@ def thumb_depthwise(
     )
 
 
-def strip_rows(height: Window, width: Window, depth: int) -> int | None:
+def strip_rows(height: Window, width: Window, depth: int, room: int) -> int | None:
     """Rows of the output that are made at a time: those that leave least to do twice; None if there is no way.
 
     A strip has at least four pixels, also the last one.
@@ -68,7 +70,8 @@ def strip_rows(height: Window, width: Window, depth: int) -> int | None:
         for rows in range(1, height.output + 1)
         if rows * width.output >= PIXELS and (height.output % rows) * width.output not in range(1, PIXELS)
     ]
-    enough = height.input * width.input * depth // 3  # what a strip may take for more rows than must be
+    image = height.input * width.input * depth
+    enough = max(room - image, image // 3)  # what a strip may take for more rows than must be
     small = [rows for rows in possible if strip_bytes(rows, height, width, depth) <= enough]
     return min(small or possible[:1], key=lambda rows: (_tiles(rows, height, width), rows), default=None)
 

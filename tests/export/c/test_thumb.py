@@ -101,7 +101,12 @@ def test_batches_of_uneven_strips_do_not_overwrite_what_is_still_read():
         check_kernel(content, random_int8(np.random.default_rng(0), (batches, 7, 7, 5)), features=THUMB)
 
 
+def test_strips_take_what_room_there_is():
+    height, width = (Window(input=6, filter=3, stride=1, dilation=1, same=True) for _ in range(2))
+    assert [strip_rows(height, width, 128, room) for room in (0, 6 * 6 * 128 + 4 * 8 * 128 + 60)] == [1, 2]
+
+
 @pytest.mark.parametrize(("outputs", "rows"), [((25, 5), 3), ((3, 3), 3), ((48, 48), 1), ((1, 3), None), ((2, 2), 2)])
 def test_strips_have_four_pixels_and_little_to_do_twice(outputs, rows):
     height, width = (Window(input=n, filter=3, stride=1, dilation=1, same=True) for n in outputs)
-    assert strip_rows(height, width, 64) == rows
+    assert strip_rows(height, width, 64, 0) == rows
