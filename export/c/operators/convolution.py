@@ -59,7 +59,7 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
         macs=int(np.prod(target.shape)) * height.filter * width.filter,
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
     )
-    if not context.features.dsp:
+    if not (context.features.dsp and context.features.unaligned):
         return portable
     fast = dsp_depthwise(op, params, _multipliers(op), (height, width))
     return portable if fast is None else Choice(candidates=(fast, portable))

@@ -9,6 +9,7 @@ from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import CLibrary, compile_tflite
+from ndtool.export.c.context import Features
 from ndtool.export.c.operators import depthwise_dsp
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
 from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, model, random_int8, single_op
@@ -128,13 +129,21 @@ def layer(
         ({"dilation": 2}, "nd_depthwise"),
         ({"filter_size": (3, 1), "dilation": 2}, "nd_depthwise_3_relu"),
         ({"scale": 3.0, "zero_point": 0}, "nd_depthwise"),
+        ({"size": (12, 2)}, "nd_depthwise_3_relu"),
+        ({"size": (12, 1)}, "nd_depthwise"),
     ],
 )
 def test_each_layer_has_its_kernel(changes, kernel):
     content = layer(**changes)
     library = compile_tflite(content, golden=0, features=DSP)
     assert [call.kernel for call in library.layers] == [kernel]
-    check_kernel(content, random_int8(np.random.default_rng(1), (1, 12, 12, 8)), features=DSP)
+    shape = (1, *changes.get("size", (12, 12)), 8)
+    check_kernel(content, random_int8(np.random.default_rng(1), shape), features=DSP)
+
+
+def test_unaligned_words_are_not_read_where_they_may_not_be():
+    library = compile_tflite(layer(), golden=0, features=Features(dsp=True, unaligned=False))
+    assert [call.kernel for call in library.layers] == ["nd_depthwise"]
 
 
 def test_a_layer_takes_the_place_of_its_input():
