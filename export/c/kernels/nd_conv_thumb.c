@@ -81,7 +81,7 @@ void nd_conv_thumb(int8_t *output, const int8_t *input, uint32_t *columns, const
             const int32_t count = nd_min(channels - c, 8);
             const nd_thumb_tile_params tile = {
                 pixels < 4 ? last : output + c, columns, columns + 2 * taps, p->weights + c * taps,
-                (const uint32_t *)p->channels + ND_NARROW_WORDS * c, count, pixels < 4 ? 8 : channels,
+                (const uint32_t *)p->bias + ND_NARROW_WORDS * c, count, pixels < 4 ? 8 : channels,
                 p->activation_min, 2 * p->output_zero_point + 1};
             nd_thumb_tile(&tile);
             for (int32_t i = 0; pixels < 4 && i < pixels; i++)

@@ -213,7 +213,7 @@ static ND_NOINLINE void convolve(int8_t *out, int32_t c, int32_t channels, const
     const int32_t size = j->size, taps = j->taps;
     const uint32_t *x = j->top;
     const int8_t *weights = j->p->weights + c * taps;
-    const int32_t *channel = j->p->channels + c * 4;
+    const int32_t *channel = j->p->bias + c * 4;
     ND_NO_UNROLL
     for (; channels > 0; channels--, x += size, weights += taps, channel += 4)
         kernel(out++, x, plane, weights, channel);

@@ -63,7 +63,7 @@ void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, in
             copy_rows(image, input, y * p->stride_height - p->pad_top,
                       reach(count, p->stride_height, p->filter_height, p->dilation_height), width, p);
             const nd_thumb_strip_params t = {
-                output, image, p->weights, (const uint32_t *)p->channels, depth, tiles, end,
+                output, image, p->weights, (const uint32_t *)p->bias, depth, tiles, end,
                 p->dilation_width * depth, (p->dilation_height * width - p->filter_width * p->dilation_width) * depth,
                 p->filter_width, p->filter_height * p->filter_width, depth,
                 p->activation_min, 2 * p->output_zero_point + 1};

@@ -83,10 +83,9 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
  * the image. */
 typedef struct {
     const int8_t *weights;      /* [output channel][height][width][depth]; depthwise [height][width][output channel] */
-    const int32_t *bias;        /* [output channel] */
+    const int32_t *bias;        /* [output channel]; kernels that take no multipliers: words of each channel, see there */
     const int32_t *multipliers; /* Q31 */
     const int8_t *shifts;       /* left if > 0, in [-31, 30] */
-    const int32_t *channels;    /* in place of the last three: see nd_requantize_fast, nd_narrow.h */
     int32_t input_height, input_width, output_height, output_width;
     int32_t pad_top, pad_left; /* rows and columns outside the image before its first */
     int16_t batches, input_channels, output_channels;

@@ -42,7 +42,7 @@ def thumb_convolution(
         fields={
             **{name: value for name, value in portable.fields.items() if name not in ("bias", "multipliers", "shifts")},
             "weights": Constant(role="weights", values=interleaved_weights(weights)),
-            "channels": channels,
+            "bias": channels,
         },
     )
     return Call(

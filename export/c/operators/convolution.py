@@ -67,9 +67,10 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
         rows=height.rows,
     )
-    if context.features.dsp:
+    features = context.features
+    if features.dsp and features.unaligned:
         fast = dsp_depthwise(op, params, _multipliers(op), (height, width))
-    elif context.features.long_multiply:
+    elif features.long_multiply:
         return portable
     else:
         fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width))

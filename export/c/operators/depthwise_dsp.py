@@ -26,6 +26,7 @@ def dsp_depthwise(
 
     None can where there are several output channels for an input channel, where taps of a row are dilated, more than 7
     or more than 2 apart from window to window, and where multipliers or sums are out of the fast arithmetic's range.
+    None should where rows have one output only: a kernel makes two at least.
 
     Args:
         op: the convolution.
@@ -62,7 +63,7 @@ def dsp_depthwise(
             "activation_min": low,
             "activation_max": high,
             "weights": Constant(role="weights", values=padded),
-            "channels": Constant(role="channels", values=words),
+            "bias": Constant(role="channels", values=words),
         },
     )
     scratch = Scratch(bytes=bands.scratch_bytes, ctype="uint32_t")
@@ -134,8 +135,9 @@ class Bands:
 
 
 def _taps(height: Window, width: Window) -> int | None:
-    """The width to which a filter is filled up; None if there is no kernel for it."""
-    if width.stride > 2 or (width.dilation > 1 and width.filter > 1) or width.filter > 7:
+    """The width to which a filter is filled up; None if there is no kernel for it, or none that pays."""
+    dilated = width.dilation > 1 and width.filter > 1
+    if dilated or width.stride > 2 or width.filter > 7 or width.output < 2:
         return None
     if width.filter <= 3:
         return 3 if height.filter <= 3 else 5  # the kernel for 3 columns is one for 3 rows

@@ -39,7 +39,7 @@ def thumb_depthwise(
         fields={
             **{name: value for name, value in portable.fields.items() if name not in ("bias", "multipliers", "shifts")},
             "weights": Constant(role="weights", values=weights),
-            "channels": channels,
+            "bias": channels,
         },
     )
     step = rows * width.output

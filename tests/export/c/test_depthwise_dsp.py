@@ -1,17 +1,32 @@
 """Depthwise convolutions with the DSP extension: on the host with stand-ins, and on emulated cores."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from ndtool.benchmarks.inputs import RandomInputs
+from ndtool.benchmarks.inputs import GivenInputs, RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import CLibrary, compile_tflite
-from ndtool.export.c.operators import depthwise_dsp
+from ndtool.export.c.context import Features
+from ndtool.export.c.operators import convolution, depthwise_dsp
+from ndtool.export.c.operators.windows import Window
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
-from ndtool.tests.export.c.harness import DSP, O, T, check_kernel, constant, model, random_int8, single_op
+from ndtool.tests.export.c.harness import (
+    DSP,
+    O,
+    T,
+    check_kernel,
+    constant,
+    model,
+    random_int8,
+    run_c,
+    run_reference,
+    single_op,
+)
 from ndtool.tests.export.c.test_convolution import depthwise, output_size, quantised, weights_like
 from ndtool.tests.export.c.test_sanitizers import self_test_is_clean
 
@@ -128,13 +143,21 @@ def layer(
         ({"dilation": 2}, "nd_depthwise"),
         ({"filter_size": (3, 1), "dilation": 2}, "nd_depthwise_3_relu"),
         ({"scale": 3.0, "zero_point": 0}, "nd_depthwise"),
+        ({"size": (12, 2)}, "nd_depthwise_3_relu"),
+        ({"size": (12, 1)}, "nd_depthwise"),
     ],
 )
 def test_each_layer_has_its_kernel(changes, kernel):
     content = layer(**changes)
     library = compile_tflite(content, golden=0, features=DSP)
     assert [call.kernel for call in library.layers] == [kernel]
-    check_kernel(content, random_int8(np.random.default_rng(1), (1, 12, 12, 8)), features=DSP)
+    shape = (1, *changes.get("size", (12, 12)), 8)
+    check_kernel(content, random_int8(np.random.default_rng(1), shape), features=DSP)
+
+
+def test_unaligned_words_are_not_read_where_they_may_not_be():
+    library = compile_tflite(layer(), golden=0, features=Features(dsp=True, unaligned=False))
+    assert [call.kernel for call in library.layers] == ["nd_depthwise"]
 
 
 def test_a_layer_takes_the_place_of_its_input():
@@ -161,3 +184,66 @@ def test_bounds_that_never_bind_cost_nothing():
     bound = compile_tflite(layer(activation="RELU6", output_scale=6 / 100), golden=0, features=DSP)
     assert ".activation_max = 127" in free.files["model.c"]
     assert ".activation_max = -28" in bound.files["model.c"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaddedWindow(Window):
+    """A window over an axis with any padding before and behind."""
+
+    around: tuple[int, int]
+
+    @property
+    def output(self) -> int:
+        return (self.input + sum(self.around) - self.reach) // self.stride + 1
+
+    @property
+    def before(self) -> int:
+        return self.around[0]
+
+
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    channels=st.integers(1, 9),
+    filter_size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    above=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    beside=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    zero_points=st.tuples(st.sampled_from([-128, -3, 127]), st.sampled_from([-128, 5])),
+    narrow=st.booleans(),
+    emulated=st.booleans(),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+def test_any_padding_on_any_side(
+    tmp_path_factory, size, channels, filter_size, strides, above, beside, zero_points, narrow, emulated
+):
+    """As when a PAD is fused into the layer: compared with PAD and the layer."""
+    height, width = (
+        PaddedWindow(input=n, filter=f, stride=s, dilation=1, same=False, around=around)
+        for n, f, s, around in zip(size, filter_size, strides, (above, beside), strict=True)
+    )
+    assume(height.output > 0 and width.output > 1)
+    rng = np.random.default_rng(0)
+    x = T(shape=(1, *size, channels), scale=0.05, zero_point=zero_points[0])
+    padded = T(shape=(1, size[0] + sum(above), size[1] + sum(beside), channels), scale=0.05, zero_point=x.zero_point)
+    weights = constant(weights_like(rng, (1, *filter_size, channels)), "int8", scale=[0.01] * channels, axis=3)
+    bias = constant(rng.integers(-999, 999, channels), scale=[np.float32(0.05) * np.float32(0.01)] * channels)
+    y = T(shape=(1, height.output, width.output, channels), scale=0.2, zero_point=zero_points[1])
+    options = {"padding": "VALID", "strideH": strides[0], "strideW": strides[1], "depthMultiplier": 1}
+    pads = constant([(0, 0), above, beside, (0, 0)])
+    apart = model([O("PAD", [x, pads], [padded]), O("DEPTHWISE_CONV_2D", [padded, weights, bias], [y], options)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "windows", lambda *_: (height, width))
+        patch.setattr(depthwise_dsp, "PLANES_BYTES", 400 if narrow else depthwise_dsp.PLANES_BYTES)
+        library = compile_tflite(
+            single_op("DEPTHWISE_CONV_2D", [x, weights, bias], [y], **options), name="t", golden=0, features=DSP
+        )
+    assert library.layers[0].kernel.startswith(f"nd_depthwise_{depthwise_dsp._taps(height, width)}")
+    data = random_int8(rng, x.shape)
+    (expected,) = run_reference(apart, [data])
+    if emulated:
+        folder = tmp_path_factory.mktemp("kept")
+        measure(library, load_target("cortex-m7"), inputs=GivenInputs(samples=((data,),), origin="here"), keep=folder)
+        found = np.fromfile(folder / "output.0.bin", np.int8).reshape(expected.shape)
+    else:
+        (found,) = run_c(library, [data])
+    np.testing.assert_array_equal(found, expected)
