@@ -115,4 +115,43 @@ static inline int32_t nd_requantize_fast(int32_t x, int32_t multiplier, int32_t 
     return nd_saturate((nd_smmlar(twice, multiplier, rounding) + (twice >> 31)) >> shift);
 }
 
+/* ---- What the tiles in assembly compute, in plain C ---- */
+
+/* 256 sums of the second channel of a pair and what the first has: see nd_tile_4. */
+static inline int32_t nd_second_sum(int32_t both, int32_t first)
+{
+    return (int32_t)((uint32_t)both - (uint32_t)first) >> 8;
+}
+
+/* nd_requantize_fast, with a channel's four words: twice the bias, which is no part of the sum yet, multiplier,
+ * rounding, shift. Where not exact, negative numbers lie too high by one before they are shifted. */
+static inline int8_t nd_output_twice(int32_t sum, const int8_t *channel, int32_t exact)
+{
+    const int32_t multiplier = (int32_t)nd_load_word(channel + 4), rounding = (int32_t)nd_load_word(channel + 8);
+    const int32_t x = (int32_t)(2 * (uint32_t)sum + nd_load_word(channel));
+    return (int8_t)nd_saturate((nd_smmlar(x, multiplier, rounding) + (exact ? x >> 31 : 0)) >>
+                               nd_load_word(channel + 12));
+}
+
+/* Two channels of a pixel, of whose column every step-th word is: see nd_tile_4. */
+static inline void nd_pair_output(int8_t *out, const uint32_t *column, int32_t step, const int8_t *weights,
+                                  int32_t words, int32_t exact)
+{
+    int32_t both = 0, first = 0;
+    for (int32_t i = 0; i < words; i++, weights += 4) {
+        both = nd_smlad(nd_load_word(weights), column[i * step], both);
+        first = nd_smlad(nd_even_bytes(nd_load_word(weights)), column[i * step], first);
+    }
+    out[0] = nd_output_twice(first, weights, exact);
+    out[1] = nd_output_twice(nd_second_sum(both, first), weights + 16, exact);
+}
+
+/* round((sum + bias) * multiplier / 2^(32 + shift)) + zero point, once, halves up, saturated; `channel` has multiplier,
+ * rounding as for nd_requantize_fast, and shift. */
+static inline int8_t nd_output_floor(int32_t sum, int32_t bias, const int32_t *channel)
+{
+    const int32_t x = (int32_t)((uint32_t)sum + (uint32_t)bias);
+    return (int8_t)nd_saturate(((int32_t)(((int64_t)x * channel[0]) >> 32) + channel[1]) >> channel[2]);
+}
+
 #endif
