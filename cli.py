@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import click
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
+from ndtool.options import data_option, json_option, kernel_options, model_options, source_options
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
@@ -137,74 +138,6 @@ def cli() -> None:
     """
 
 
-# Options that several commands share.
-
-
-def data_option(required: bool = False) -> Callable[..., Any]:
-    """--data, as every command takes it."""
-    return click.option(
-        "--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, .npz, file.py:callable."
-    )
-
-
-def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--target, a core or a board."""
-    help = "A core or a board (ndtool list targets)."
-    return click.option("--target", "target_name", metavar="TARGET", default="cortex-m7", show_default=True, help=help)(
-        function
-    )
-
-
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--json: the result as JSON on stdout, everything else on stderr."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
-
-
-def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What kernels are chosen for, as every command takes it that compiles to C."""
-    for option in (
-        click.option(
-            "--pin",
-            "pins",
-            metavar="LAYER=KERNEL",
-            multiple=True,
-            help="Choose a layer's kernel by hand; LAYER may have * and ?. Several times.",
-        ),
-        click.option(
-            "-O",
-            "--optimize",
-            metavar="OBJECTIVE",
-            default="latency",
-            show_default=True,
-            help="latency, sram, flash, or weights: latency=1,sram=0.5.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def _pins(texts: tuple[str, ...]) -> dict[str, str]:
-    pins = dict(text.rpartition("=")[::2] for text in texts)
-    if not all((*pins, *pins.values())):
-        raise click.UsageError("--pin takes LAYER=KERNEL, e.g. --pin '*conv1*=nd_conv'")
-    return pins
-
-
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How a MODEL is built: --set, --input-shape, --classes."""
-    for option in (
-        click.option(
-            "--set", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the model, e.g. width=0.35."
-        ),
-        click.option(
-            "--input-shape", metavar="CxHxW", help="Shape of one input.  [default: of the data, or the model's own]"
-        ),
-        click.option("--classes", type=click.IntRange(min=1), help="Number of outputs.  [default: of the data]"),
-    ):
-        function = option(function)
-    return function
-
-
 def echo_json(value: Any) -> None:
     """JSON on stdout."""
     click.echo(json.dumps(value, indent=2))
@@ -317,27 +250,6 @@ def _last_run() -> "RunFolder":
     return run
 
 
-def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What export and eval take besides SOURCE: data, weights, normalisation, and how a MODEL is built."""
-    for option in (
-        click.option(
-            "--weights", type=click.Path(path_type=Path), help="Weights of a MODEL: .pt or .safetensors, tensors only."
-        ),
-        click.option(
-            "--mean",
-            metavar="M,M,M",
-            help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]",
-        ),
-        click.option("--std", metavar="S,S,S", help="Per channel, with --mean."),
-        click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data]"),
-        click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
-        model_options,
-        data_option(),
-    ):
-        function = option(function)
-    return function
-
-
 def _open(source: str | None, *, input_shape: str | None, mean: str | None, std: str | None, **how: Any) -> Any:
     """The source and data of export and eval; without a name, the last run."""
     from ndtool.console import note
@@ -358,15 +270,7 @@ def _open(source: str | None, *, input_shape: str | None, mean: str | None, std:
 @click.option("--int8", is_flag=True, help="Quantise to full int8: int8 in, int8 out, weights per channel.")
 @click.option("--c", "c", is_flag=True, help="Compile the int8 model to a C library.")
 @click.option("--c-name", help="Prefix of its C symbols.  [default: of the folder]")
-@click.option(
-    "--target",
-    "target_name",
-    metavar="TARGET",
-    default="cortex-m7",
-    show_default=True,
-    help="Core or board whose kernels the C gets; it compiles everywhere.",
-)
-@choice_options
+@kernel_options("Core or board whose kernels the C gets; it compiles everywhere.")
 @click.option(
     "--package",
     type=click.Choice(["plain", "cmake", "arduino", "zephyr", "platformio", "esp-idf"]),
@@ -384,7 +288,7 @@ def export(
     c_name: str | None,
     target_name: str,
     optimize: str,
-    pins: tuple[str, ...],
+    pins: dict[str, str],
     package: str,
     out: Path | None,
     limit: int | None,
@@ -409,7 +313,7 @@ def export(
     from ndtool.export.pipeline import export_model
     from ndtool.train.run import Artifacts
 
-    compiling = compile_options(load_target(target_name), optimize=optimize, pins=_pins(pins))
+    compiling = compile_options(load_target(target_name), optimize=optimize, pins=pins)
     if _was_typed("package") and not c:
         raise click.UsageError("a package is made of the C library: add --c")
     opened, data = _open(source, **how)
@@ -466,15 +370,7 @@ def list_(what: str, as_json: bool) -> int:
     show_default=True,
     help="c: the generated C library, compiled for this host, beside LiteRT's reference kernels.",
 )
-@click.option(
-    "--target",
-    "target_name",
-    metavar="TARGET",
-    default="cortex-m7",
-    show_default=True,
-    help="With --engine c: whose kernels are taken, in their plain-C form.",
-)
-@choice_options
+@kernel_options("With --engine c: whose kernels are taken, in their plain-C form.")
 @source_options
 @json_option
 def evaluate(
@@ -484,7 +380,7 @@ def evaluate(
     engine: str,
     target_name: str,
     optimize: str,
-    pins: tuple[str, ...],
+    pins: dict[str, str],
     limit: int | None,
     as_json: bool,
     data: str | None,
@@ -506,7 +402,7 @@ def evaluate(
     from ndtool.console import counted_progress
     from ndtool.export.evaluate import evaluate_exports, evaluate_model, rank_layers
 
-    choice = {"optimize": optimize, "pins": _pins(pins)}
+    choice = {"optimize": optimize, "pins": pins}
     opened, loaded = _open(source, data=data, **how)
     if engine == "c":
         if per_layer:
@@ -550,14 +446,7 @@ def _evaluate_c(
 
 @cli.command(short_help="Instructions, latency, SRAM and flash on an emulated Cortex-M.")
 @click.argument("subject", required=False)
-@click.option(
-    "--target",
-    "target_name",
-    metavar="TARGET",
-    default="cortex-m7",
-    show_default=True,
-    help="A core or a board (ndtool list targets).",
-)
+@kernel_options()
 @click.option(
     "--runs", type=click.IntRange(min=1), default=2, show_default=True, help="Inferences, each on an input of its own."
 )
@@ -570,7 +459,6 @@ def _evaluate_c(
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
 )
-@choice_options
 @data_option()
 @model_options
 @json_option
@@ -584,7 +472,7 @@ def bench(
     classes: int | None,
     arguments: tuple[str, ...],
     profile: bool,
-    pins: tuple[str, ...],
+    pins: dict[str, str],
     as_json: bool,
     **how: Any,
 ) -> int:
@@ -618,7 +506,7 @@ def bench(
     loaded = _data_of(opened, data) if data is not None else None
     if loaded is not None and opened.model is not None:
         inputs = data_inputs(opened.model, loaded, runs)
-    measurement = run_bench(opened, target, inputs=inputs, pins=_pins(pins), **how)
+    measurement = run_bench(opened, target, inputs=inputs, pins=pins, **how)
     if opened.run is not None:
         report.write_json(measurement, opened.run.bench(target.name))
     if as_json:
@@ -642,14 +530,7 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 
 @cli.command(short_help="Sizes, speed and accuracy against a baseline and budgets; exit 1 on a regression.")
 @click.argument("subject", required=False)
-@click.option(
-    "--target",
-    "target_name",
-    metavar="TARGET",
-    default="cortex-m7",
-    show_default=True,
-    help="A core or a board (ndtool list targets).",
-)
+@kernel_options()
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -664,7 +545,6 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
 )
 @click.option("--name", metavar="NAME", help="What the baseline calls the model.  [default: of the file or run]")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Append the table to this file.")
-@choice_options
 @data_option()
 @json_option
 def check(
@@ -677,7 +557,7 @@ def check(
     name: str | None,
     markdown: Path | None,
     optimize: str,
-    pins: tuple[str, ...],
+    pins: dict[str, str],
     data: str | None,
     as_json: bool,
 ) -> int:
@@ -703,7 +583,7 @@ def check(
     opened = open_subject(str(_last_run().path) if subject is None else subject)
     for line in opened.notes:
         note(line)
-    choice = {"optimize": optimize, "pins": _pins(pins)}
+    choice = {"optimize": optimize, "pins": pins}
     verdict = run_check(opened, target, plan, data=_data_of(opened, data), name=name, **choice)
     if markdown is not None:
         with markdown.open("a", encoding="utf-8") as file:

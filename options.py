@@ -1,0 +1,93 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def data_option(required: bool = False) -> Callable[..., Any]:
+    """--data, as every command takes it."""
+    return click.option(
+        "--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, .npz, file.py:callable."
+    )
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--json: the result as JSON on stdout, everything else on stderr."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
+
+
+def _read_pins(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    pins = dict(text.rpartition("=")[::2] for text in texts)
+    if not all((*pins, *pins.values())):
+        raise click.BadParameter("it takes LAYER=KERNEL, e.g. '*conv1*=nd_conv'")
+    return pins
+
+
+def kernel_options(target: str = "A core or a board (ndtool list targets).") -> Callable[..., Any]:
+    """What C is made for: --target, --optimize and --pin, which commands get as target_name, optimize, pins."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--pin",
+                "pins",
+                metavar="LAYER=KERNEL",
+                multiple=True,
+                callback=_read_pins,
+                help="Choose a layer's kernel by hand; LAYER may have * and ?. Several times.",
+            ),
+            click.option(
+                "-O",
+                "--optimize",
+                metavar="OBJECTIVE",
+                default="latency",
+                show_default=True,
+                help="latency, sram, flash, or weights: latency=1,sram=0.5.",
+            ),
+            click.option(
+                "--target", "target_name", metavar="TARGET", default="cortex-m7", show_default=True, help=target
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How a MODEL is built: --set, --input-shape, --classes."""
+    for option in (
+        click.option(
+            "--set", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the model, e.g. width=0.35."
+        ),
+        click.option(
+            "--input-shape", metavar="CxHxW", help="Shape of one input.  [default: of the data, or the model's own]"
+        ),
+        click.option("--classes", type=click.IntRange(min=1), help="Number of outputs.  [default: of the data]"),
+    ):
+        function = option(function)
+    return function
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What export and eval take besides SOURCE: data, weights, normalisation, and how a MODEL is built."""
+    for option in (
+        click.option(
+            "--weights", type=click.Path(path_type=Path), help="Weights of a MODEL: .pt or .safetensors, tensors only."
+        ),
+        click.option(
+            "--mean",
+            metavar="M,M,M",
+            help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]",
+        ),
+        click.option("--std", metavar="S,S,S", help="Per channel, with --mean."),
+        click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data]"),
+        click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
+        model_options,
+        data_option(),
+    ):
+        function = option(function)
+    return function
