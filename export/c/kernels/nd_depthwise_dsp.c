@@ -10,8 +10,9 @@
  * input[0] to input[output_width * stride_width + filter_width], rounded up to whole words. `weights` are
  * [channel][height][width], filled up with zeros; `channels` has four words each, see nd_plane.h.
  *
- * Channel by channel, a band is read before its outputs are written: the output may take the place of the input if it
- * begins as many whole pixels before it as bands at their ends are ahead of what is read. */
+ * A band is read before its outputs are written. The output may take the place of the input, or begin so many whole
+ * pixels before it that no band's outputs end behind what has been read: then what is written of four channels lies on
+ * pixels of the same channels, and others are not disturbed. */
 #include "nd_dsp.h"
 #include "nd_plane.h"
 

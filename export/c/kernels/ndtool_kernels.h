@@ -78,9 +78,9 @@ static inline int8_t nd_output(int32_t x, int32_t zero_point, int32_t low, int32
 
 /* ---- Family A: convolutions, fully connected, pooling, mean ------------------------------------------------- */
 
-/* Convolutions. But for depthwise ones, the bias has the input's zero point folded in, bias - input_zero_point * sum of
- * the channel's weights, so that kernels multiply inputs as they are and take input_zero_point for what lies outside
- * the image. */
+/* Convolutions. But for nd_depthwise and nd_depthwise_multiplier, the bias has the input's zero point folded in,
+ * bias - input_zero_point * sum of the channel's weights, so that kernels multiply inputs as they are and take
+ * input_zero_point for what lies outside the image. */
 typedef struct {
     const int8_t *weights;      /* [output channel][height][width][depth]; depthwise [height][width][output channel] */
     const int32_t *bias;        /* [output channel]; kernels that take no multipliers: words of each channel, see there */
@@ -149,6 +149,7 @@ void nd_two_pixels(int8_t *out0, int8_t *out1, const int8_t *x0, const int8_t *x
 void nd_depthwise(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_depthwise_thumb(int8_t *output, const int8_t *input, uint32_t *strip, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_multiplier(int8_t *output, const int8_t *input, const nd_conv_params *p);
+/* Of these `weights` are [output channel][height][width], `scratch` has room for `rows` rows: see nd_depthwise_dsp. */
 void nd_depthwise_3(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_3_relu(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
 void nd_depthwise_3_2(int8_t *output, const int8_t *input, uint32_t *scratch, int32_t rows, const nd_conv_params *p);
