@@ -188,7 +188,8 @@ def test_keep_holds_the_library_the_firmware_and_every_byte(ndtool):
     done = ndtool("bench", "ends.tflite", "--keep", "kept", "--runs", "1")
     assert done.code == 0
     files = {str(path.relative_to("kept")) for path in Path("kept").rglob("*") if path.is_file()}
-    assert files >= {"firmware.elf", "firmware.ld", "main.c", "c/ends.h", "c/ends.c", "c/nd_add.c"}
+    assert files >= {"firmware.elf", "firmware.ld", "main.c", "c/ends.h", "c/ends.c"}
+    assert any(file.startswith("c/nd_add") for file in files)
     assert files >= {"input_0.0.bin", "input_1.0.bin", "output.0.bin"}
     again = ndtool("bench", "kept/firmware.elf", "--json")
     assert again.code == 0

@@ -51,7 +51,7 @@ def data(tmp_path) -> str:
 
 @pytest.mark.parametrize("features", [None, DSP])
 def test_both_score_alike_on_data(classifier, data, features):
-    result = evaluate_c(open_source(classifier), load_data(data), features=features)
+    result = evaluate_c(open_source(classifier), load_data(data), compiling={"features": features})
     assert (result.samples, result.outputs, result.differing) == (40, 120, 0)
     assert result.scores[ENGINE] == result.scores[REFERENCE]
     assert evaluate_c(open_source(classifier), load_data(data), limit=7).samples == 7

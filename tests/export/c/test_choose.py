@@ -40,7 +40,7 @@ class Market:
 COSTS = {
     ("first", "nd_conv_dsp"): 100.0,
     ("first", "nd_conv"): 300.0,
-    ("second", "nd_conv_dsp"): 90.0,
+    ("second", "nd_conv_1x1_dsp"): 90.0,
     ("second", "nd_conv_1x1"): 80.0,
 }
 
@@ -51,7 +51,7 @@ def kernels(market: Market | None, **options: object) -> list[str]:
 
 
 def test_without_a_measurement_the_preferred_kernel_is_taken() -> None:
-    assert kernels(None) == ["nd_conv_dsp", "nd_conv_dsp"]
+    assert kernels(None) == ["nd_conv_dsp", "nd_conv_1x1_dsp"]
 
 
 def test_the_measured_fastest_is_taken_layer_by_layer() -> None:
@@ -59,11 +59,18 @@ def test_the_measured_fastest_is_taken_layer_by_layer() -> None:
 
 
 def test_a_kernel_is_not_added_for_a_gain_that_is_less_than_its_code_weighs() -> None:
-    assert kernels(Market(COSTS, {"nd_conv_1x1": 10**12})) == ["nd_conv_dsp", "nd_conv_dsp"]
+    assert kernels(Market(COSTS, {"nd_conv_1x1": 10**12})) == ["nd_conv_dsp", "nd_conv_1x1_dsp"]
 
 
 def test_flash_takes_the_kernels_with_the_least_code() -> None:
-    code = {"nd_conv_dsp": 10000, "nd_conv": 300, "nd_conv_1x1": 200, "nd_two_pixels": 200, "nd_gather": 200}
+    code = {
+        "nd_conv_dsp": 10000,
+        "nd_conv_1x1_dsp": 10000,
+        "nd_conv": 300,
+        "nd_conv_1x1": 200,
+        "nd_two_pixels": 200,
+        "nd_gather": 200,
+    }
     assert kernels(Market(COSTS, code), optimize="flash") == ["nd_conv", "nd_conv_1x1"]
 
 
@@ -73,7 +80,7 @@ def test_flash_needs_a_measurement() -> None:
 
 
 def test_a_pin_decides() -> None:
-    assert kernels(Market(COSTS, {}), pins={"*": "nd_conv_dsp"}) == ["nd_conv_dsp", "nd_conv_dsp"]
+    assert kernels(Market(COSTS, {}), pins={"*": "nd_conv_1x1_dsp"}) == ["nd_conv_dsp", "nd_conv_1x1_dsp"]
     assert kernels(Market(COSTS, {}), pins={"fir*": "nd_conv"}) == ["nd_conv", "nd_conv_1x1"]
 
 

@@ -15,6 +15,7 @@ from ndtool.export.c.context import Features
 from ndtool.export.c.operators import convolution, depthwise_dsp
 from ndtool.export.c.operators.windows import Window
 from ndtool.tests.export.c.batches import Draw, activations, batched, check_batch, scales, zero_points
+from ndtool.tests.export.c.clean import run_clean
 from ndtool.tests.export.c.harness import (
     DSP,
     O,
@@ -28,7 +29,6 @@ from ndtool.tests.export.c.harness import (
     single_op,
 )
 from ndtool.tests.export.c.test_convolution import depthwise, output_size, quantised, weights_like
-from ndtool.tests.export.c.test_sanitizers import self_test_is_clean
 
 
 @st.composite
@@ -99,8 +99,7 @@ def test_layers_on_emulated_cores_are_the_references(core, ops, narrow):
 def test_layers_are_clean_under_sanitizers(tmp_path_factory, ops, narrow):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(depthwise_dsp, "PLANES_BYTES", 400 if narrow else depthwise_dsp.PLANES_BYTES)
-        library = compile_tflite(model(ops), name="t", features=DSP)
-    self_test_is_clean(library, tmp_path_factory.mktemp("clean"))
+        run_clean(model(ops), tmp_path_factory.mktemp("clean") / "c", features=DSP)
 
 
 def layer(

@@ -201,7 +201,7 @@ def test_arduinos_flags_of_size_do_not_reach_the_kernels(library, tmp_path):
     bytes_of = {}
     for kind, flags in (("platformio", "-Os"), ("platformio", "-O3"), ("arduino", "-Os")):
         write_library(library, tmp_path / kind, kind)
-        source = tmp_path / kind / "src" / "nd_fully_connected.c"
+        source = tmp_path / kind / "src" / "nd_conv_dsp.c"
         (made,) = objects(tmp_path, ["arm-none-eabi-gcc", *M7, flags], [source])
         bytes_of[kind, flags] = code_bytes(made)
     small, fast = bytes_of["platformio", "-Os"], bytes_of["platformio", "-O3"]
@@ -324,7 +324,7 @@ def both(folder: Path, one: CLibrary, two: CLibrary, compiler: str) -> Mapping[s
 @pytest.mark.parametrize("compiler", ["cc", "zig"])
 def test_libraries_with_the_same_kernels_share_them(tmp_path, compiler):
     kernels = both(tmp_path, compiled("one"), compiled("two"), compiler)
-    assert {re.sub(r"_[0-9a-f]{8}$", "", name) for name in kernels} >= {"nd_conv_dsp", "nd_fully_connected"}
+    assert {re.sub(r"_[0-9a-f]{8}$", "", name) for name in kernels} >= {"nd_conv_dsp", "nd_fully_connected_dsp"}
     assert set(kernels.values()) == {1}
 
 
@@ -335,14 +335,14 @@ def test_libraries_of_other_kernels_keep_them_apart(tmp_path):
     (digest,) = set(re.findall(r"nd_conv_([0-9a-f]{8})", two.files["ndtool_names.h"]))
     files = {name: text.replace(digest, "0badc0de") for name, text in two.files.items()}
     for name, pattern in {
-        "ndtool_kernels.h": r"(void nd_fully_connected\()(int8_t \*output), (const int8_t \*input)",
-        "nd_fully_connected.c": r"(void nd_fully_connected\()(int8_t \*output), (const int8_t \*input)",
-        "two.c": r"(nd_fully_connected\()([^,]*), ([^,]*)",
+        "ndtool_kernels.h": r"(void nd_fully_connected_dsp\()(int8_t \*output), (const int8_t \*input)",
+        "nd_fully_connected_dsp.c": r"(void nd_fully_connected_dsp\()(int8_t \*output), (const int8_t \*input)",
+        "two.c": r"(nd_fully_connected_dsp\()([^,]*), ([^,]*)",
     }.items():
         files[name], count = re.subn(pattern, r"\1\3, \2", files[name])
         assert count == 1
     kernels = both(tmp_path, compiled("one"), replace(two, files=files), "cc")
-    assert len([name for name in kernels if name.startswith("nd_fully_connected_")]) == 2
+    assert len([name for name in kernels if name.startswith("nd_fully_connected_dsp_")]) == 2
 
 
 def test_two_folders_thrown_together_are_a_program_too(tmp_path):

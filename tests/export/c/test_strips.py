@@ -65,7 +65,7 @@ def as_strip(content: bytes, rows: int, features: Features) -> Any:
     """A stand-in for `choose` that makes the whole program one strip."""
 
     def choose(draft: Draft, *_: Any, **__: Any) -> choosing.Chosen:
-        calls = [candidates[0] for candidates in draft.candidates]
+        calls = [next(call for call in candidates if call.rows) for candidates in draft.candidates]
         assert all(can_join(one, other) for one, other in pairwise(calls))
         program = draft.program((strip(calls, rows),))
         return choosing.Chosen(program=program, plan=choosing.plan(program))

@@ -116,6 +116,6 @@ def tensor(shape: tuple[int, ...], scale: float) -> Tensor:
 def test_the_kernel_that_a_layer_gets(features, shape, output, kernel):
     x, y, z = tensor((2, 8), 0.37 / 4), tensor(shape, 0.37 / 4), tensor((2, 8), output)
     op = Op(index=0, kind="ADD", inputs=(x, y), outputs=(z,), options={"fused_activation_function": "NONE"})
-    program = lower(Graph(name="g", inputs=(x, y), outputs=(z,), ops=(op,)), Context(features=features))
-    assert [call.kernel for call in program.calls] == [kernel]
+    draft = lower(Graph(name="g", inputs=(x, y), outputs=(z,), ops=(op,)), Context(features=features))
+    assert [candidates[0].kernel for candidates in draft.candidates] == [kernel]
     assert lower_add(op, Context(features=features)) is not None
