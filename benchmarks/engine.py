@@ -15,7 +15,6 @@ import click
 from ndtool.benchmarks import engine_tables
 from ndtool.benchmarks.anchors import Anchors, read_anchors
 from ndtool.benchmarks.engine_rows import (
-    LATENCY,
     Row,
     judge,
     measure_row,
@@ -48,7 +47,7 @@ def default_folder() -> Path:
     "objectives",
     multiple=True,
     type=click.Choice(OBJECTIVES),
-    default=[LATENCY],
+    default=OBJECTIVES,
     show_default=True,
     help="What models are compiled for. Several allowed.",
 )

@@ -20,7 +20,9 @@ def sections(
         by_target.setdefault(row.measured.target.name, []).append(row)
     found = [_measured(target, some) for target, some in by_target.items()]
     found += [_bars(findings), _engines(rows, anchors), _silicon(rows, anchors)]
-    found += [_kinds(target, some) for target, some in by_target.items()]
+    found += [
+        _kinds(target, [row for row in some if row.optimize == some[0].optimize]) for target, some in by_target.items()
+    ]
     found.append(_changes(rows, baseline))
     return tuple(section for section in found if section.rows)
 
@@ -178,7 +180,7 @@ def _kinds(target: str, rows: Sequence[Row]) -> Section:
         (label, _unit(next(kinds[label] for kinds in by_row if label in kinds)), *(_cost(k.get(label)) for k in by_row))
         for label in sorted(total, key=lambda label: -total[label])
     )
-    title = f"Instructions of each kind of layer (filter, stride), {target}"
+    title = f"Instructions of each kind of layer (filter, stride), {target}, for {rows[0].optimize}"
     return Section(title=title, headings=("layer", "per", *map(_name, rows)), rows=cells, left=2)
 
 
