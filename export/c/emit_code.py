@@ -56,7 +56,11 @@ def _layers(e: Emission) -> list[str]:
 
 
 def _layer(e: Emission, index: int, call: Call) -> str:
-    return f"/* {_about(call)} */\nND_NOINLINE void {e.layer(index)}(uint8_t *arena)\n{{\n{_body(e, call)}}}\n"
+    structs: Structs = {}
+    body = f"    {_call(e, call, structs)}\n"
+    return (
+        f"/* {_about(call)} */\nND_NOINLINE void {e.layer(index)}(uint8_t *arena)\n{{\n{_declared(structs)}{body}}}\n"
+    )
 
 
 def _about(call: Call) -> str:
@@ -65,35 +69,39 @@ def _about(call: Call) -> str:
     return f"{_work(call)} '{c_comment(output.name)}': {inputs} -> {dims(output.shape)}"
 
 
-def _body(e: Emission, call: Call, after: str = "") -> str:
-    """A call behind its parameters, and what happens `after` it."""
-    structs: list[str] = []
-    arguments = [_argument(e, argument, structs) for argument in call.arguments]
-    return "".join(structs) + ("\n" if structs else "") + f"    {_call(call.kernel, arguments)}\n{after}"
-
-
 def _banded_layer(e: Emission, index: int, strip: Strip, member: int) -> str:
     """A layer of a strip: some rows in each step."""
-    texts = []
+    structs: Structs = {}
+    body = ""
     for band in strip.bands[member]:
-        move = ""
+        lines = _call(e, band.call, structs) + "\n"
         if band.move:
             window = f"(int8_t *)(arena + {e.plan.offset(band.move.window)})"
-            move = f"    nd_move({window}, {window} + {band.move.source}, {band.move.bytes});\n"
-        body = textwrap.indent(_body(e, band.call, move), "    ")
-        texts.append(f"    {_condition(band, strip.steps)}{{\n{body}    }}\n")
-    if not any(re.search(r"\bstep\b", text) for text in texts):
-        texts.insert(0, "    (void)step;\n")
+            lines += f"nd_move({window}, {window} + {band.move.source}, {band.move.bytes});\n"
+        body += _conditional(band, strip.steps, lines)
+    if not re.search(r"\bstep\b", body):
+        body = f"    (void)step;\n{body}"
     return (
         f"/* {_about(strip.calls[member])}, by bands of rows */\n"
-        f"ND_NOINLINE void {e.layer(index)}(uint8_t *arena, int32_t step)\n{{\n{''.join(texts)}}}\n"
+        f"ND_NOINLINE void {e.layer(index)}(uint8_t *arena, int32_t step)\n{{\n{_declared(structs)}{body}}}\n"
     )
 
 
-def _condition(band: Band, steps: int) -> str:
+def _conditional(band: Band, steps: int, lines: str) -> str:
+    """What is done in some of the steps."""
     tests = [f"step >= {band.first}"] if band.first else []
     tests += [f"step < {band.end}"] if band.end < steps else []
-    return f"if ({' && '.join(tests)}) " if tests else ""
+    if not tests:
+        return textwrap.indent(lines, "    ")
+    return f"    if ({' && '.join(tests)}) {{\n{textwrap.indent(lines, '        ')}    }}\n"
+
+
+Structs = dict[str, str]  # parameters of a function's calls: type and fields, to the name
+
+
+def _declared(structs: Structs) -> str:
+    declarations = (content.replace(" = ", f" {name} = ", 1) for content, name in structs.items())
+    return "".join(f"    static const {declaration}" for declaration in declarations) + ("\n" if structs else "")
 
 
 def _work(call: Call) -> str:
@@ -102,8 +110,15 @@ def _work(call: Call) -> str:
     return f"{call.op.kind} with {', '.join(taken)}" if taken else call.op.kind
 
 
-def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:
-    """An argument as an expression; structs are defined before the call."""
+def _call(e: Emission, call: Call, structs: Structs) -> str:
+    """A call, its arguments over several lines where they are long."""
+    arguments = [_argument(e, argument, structs) for argument in call.arguments]
+    line = f"{call.kernel}({', '.join(arguments)});"
+    return line if len(line) <= 110 else f"{call.kernel}(\n    " + ",\n    ".join(arguments) + ");"
+
+
+def _argument(e: Emission, argument: Argument, structs: Structs) -> str:
+    """An argument as an expression; structs are declared ahead of the calls, equal ones once."""
     if isinstance(argument, Buffer):
         return f"(int8_t *)(arena + {e.plan.offset(argument.tensor)})"
     if isinstance(argument, Scratch):
@@ -115,9 +130,7 @@ def _argument(e: Emission, argument: Argument, structs: list[str]) -> str:
     if isinstance(argument, Constant):
         return e.constants.name(argument)
     if isinstance(argument, Struct):
-        name = "params" if not structs else f"params_{len(structs) + 1}"
-        structs.append(_struct(e, argument, name))
-        return f"&{name}"
+        return "&" + structs.setdefault(_struct(e, argument), "params" + (f"_{len(structs) + 1}" if structs else ""))
     return str(argument)
 
 
@@ -132,9 +145,9 @@ def _is_empty(owner: Tensor | Scratch) -> bool:
     return isinstance(owner, Scratch) and not owner.bytes
 
 
-def _struct(e: Emission, struct: Struct, name: str) -> str:
+def _struct(e: Emission, struct: Struct) -> str:
     fields = "".join(f"        .{field} = {_value(e, value)},\n" for field, value in struct.fields.items())
-    return f"    static const {struct.ctype} {name} = {{\n{fields}    }};\n"
+    return f"{struct.ctype} = {{\n{fields}    }};\n"
 
 
 def _value(e: Emission, value: Value) -> str:
@@ -145,12 +158,6 @@ def _value(e: Emission, value: Value) -> str:
     if value is None:
         return "NULL"
     return float_literal(value) if isinstance(value, float) else str(int(value))
-
-
-def _call(function: str, arguments: list[str]) -> str:
-    """A call, its arguments over several lines where they are long."""
-    line = f"{function}({', '.join(arguments)});"
-    return line if len(line) <= 110 else f"{function}(\n        " + ",\n        ".join(arguments) + ");"
 
 
 def _run(e: Emission) -> str:
