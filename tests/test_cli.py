@@ -374,6 +374,8 @@ def test_a_run_that_was_interrupted_or_killed_goes_on_to_the_same_weights(place:
         for line in process.stderr:
             if line.startswith("epoch 1/6"):
                 break
+        while not (out / "checkpoints" / "last.pt").exists():  # the epoch is told a moment before it is saved
+            time.sleep(0.01)
         time.sleep(0.03)  # into the next epoch
         process.send_signal(number)
         told = process.communicate(timeout=60)[1]

@@ -179,7 +179,7 @@ def test_tables_compare_with_other_engines_silicon_and_the_baseline(row, anchors
 
 
 def test_the_command_measures_judges_and_remembers(models, tmp_path, capsys):
-    words = (models, "--baseline", tmp_path / "base.json", "--bars")
+    words = (models, "--optimize", "latency", "--baseline", tmp_path / "base.json", "--bars")
     assert run(*words, bars(tmp_path, arena=1 << 20), "--update", "--json") == 0
     printed = capsys.readouterr()
     result = json.loads(printed.out)
