@@ -1,12 +1,22 @@
 /* From reset to main: copies .data, clears .bss, turns the FPU on. The linker script is firmware.ld. */
 #include <stdint.h>
 
+#include "markers.h"
+
 extern uint32_t ndtool_data_load[], ndtool_data_start[], ndtool_data_end[];
 extern uint32_t ndtool_bss_start[], ndtool_bss_end[], ndtool_stack_top[];
 
 int main(void);
 void ndtool_reset(void);
 void ndtool_fault(void);
+
+#if defined(NDTOOL_BOARD)
+/* Yours to define: clocks, flash wait states, caches. Without it the board runs as it comes out of reset. */
+void ndtool_board_init(void);
+__attribute__((weak, noinline)) void ndtool_board_init(void) { __asm__ volatile(""); }
+
+extern const void *const ndtool_vectors[16];
+#endif
 
 void ndtool_reset(void)
 {
@@ -22,27 +32,20 @@ void ndtool_reset(void)
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: full access to CP10 and CP11 */
     __asm__ volatile("dsb\n\tisb");
 #endif
-#if defined(NDTOOL_SYSTICK)
-    *(volatile uint32_t *)0xE000E014u = 0x00FFFFFFu; /* reload: 24 bits */
-    *(volatile uint32_t *)0xE000E018u = 0;
-    *(volatile uint32_t *)0xE000E010u = 7; /* processor clock, interrupt, on */
+#if defined(NDTOOL_BOARD)
+    *(volatile const void **)0xE000ED08u = ndtool_vectors; /* VTOR: whatever ran before, exceptions come here */
+    ndtool_board_init();
 #endif
     main();
     for (;;) {
     }
 }
 
-#if defined(NDTOOL_SYSTICK)
-/* Under QEMU's -icount SysTick is a clock of instructions; this counts its rounds. */
-void ndtool_systick(void);
-volatile uint32_t ndtool_rounds;
-
-void ndtool_systick(void) { ndtool_rounds++; }
-#else
+#if !defined(NDTOOL_SYSTICK)
 #define ndtool_systick ndtool_fault
 #endif
 
-/* Every other exception ends here, where the emulator sees it. */
+/* Every other exception ends here, where the emulator or the debugger sees it. */
 void ndtool_fault(void)
 {
     for (;;) {
