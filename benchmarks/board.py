@@ -66,7 +66,7 @@ class Board:
         self._start = elf.address_of(START, MARKERS)
         self._end = elf.address_of(STOPPED if STOPPED in elf.symbols else STOP, MARKERS)
         self._fault = elf.symbols[FAULT].address if FAULT in elf.symbols else None
-        self.name = f"board at {link.server}, {gdb_version(find_gdb())}"
+        self.name = f"{link.server}, {gdb_version(find_gdb())}"
         self._gdb = Gdb(elf.path, link.server)
         try:
             self._is_qemu = self._of_qemu()

@@ -92,7 +92,8 @@ def build_firmware(
     units += _units(support, ("-O3", *define, "-fno-builtin"))
     if init is not None:
         units += _units({"ndtool_board_init.c": _read_source(init)}, (level,))
-    script = _stored({"firmware.ld": firmware_sources.linker_script(library, memory)}) / "firmware.ld"
+    memory_map = firmware_sources.linker_script(library, memory, real=clock == "board")
+    script = _stored({"firmware.ld": memory_map}) / "firmware.ld"
     with replacing(out) as temporary:
         if compiler == "zig":
             _zig_link(units, core, script, temporary)

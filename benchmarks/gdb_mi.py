@@ -147,7 +147,7 @@ class Gdb:
 
     def set_register(self, name: str, value: int) -> None:
         """Set a register."""
-        self.command(f'-gdb-set var ${name}={value:#x}')
+        self.command(f"-gdb-set var ${name}={value:#x}")
 
     def stop_at(self, *addresses: int) -> None:
         """Set hardware breakpoints, which flash needs, before these Thumb instructions."""

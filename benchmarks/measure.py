@@ -53,6 +53,7 @@ def measure(
     reference: bytes | None = None,
     board: BoardLink | None = None,
     board_init: Path | None = None,
+    ports: Ports | None = None,
 ) -> Measurement:
     """Measure a library, or a firmware of the user's with markers, on a target.
 
@@ -66,6 +67,7 @@ def measure(
         reference: the TFLite model whose reference kernels' outputs every output byte is compared with.
         board: a real one, on which the firmware runs after the emulator: its cycles, stack and outputs are reported.
         board_init: a C file with its ndtool_board_init, for a library.
+        ports: of a firmware that ndtool has built earlier; None: as an ELF of the user's says itself.
 
     Raises:
         NdtoolError: a tool is missing, the firmware cannot be built, faults or does not end.
@@ -99,7 +101,8 @@ def measure(
             core, there = target.core, Path(room) / "qemu.elf"
             build_firmware(library, core, core.qemu_memory, there, compiler=compiler, clock="qemu")
             runnable = FirmwareElf(there)
-        ports = library_ports(library, runnable) if library else elf_ports(elf)
+        if ports is None:
+            ports = library_ports(library, runnable) if library else elf_ports(elf)
         samples = samples_for(inputs, ports.inputs)
         what = _Program(elf=runnable, library=library, target=target, ports=ports, samples=samples)
         runs, machine = _on_board(what, board) if board else _emulated(what, emulator)
@@ -108,7 +111,7 @@ def measure(
         mismatches = _compare(reference, samples, runs, ports)
         origin = inputs.origin if ports.inputs else "the firmware's own: it has no ndtool_input"
         found = _account(library, elf, target, runs, mismatches, origin, machine, firmware)
-        return _measured(found, board, sha256_of(path)) if board else found
+        return _measured(found, board, path, ports) if board else found
 
 
 # Running
@@ -280,7 +283,7 @@ def _account(
     )
 
 
-def _measured(found: Measurement, board: BoardLink, firmware: str) -> Measurement:
+def _measured(found: Measurement, board: BoardLink, firmware: Path, ports: Ports) -> Measurement:
     """With the board's cycles in the place of the modelled ones, which are of the same run."""
     by_cost = max(found.samples, key=lambda run: (run.instructions or 0, run.cycles or 0))
 
@@ -296,7 +299,8 @@ def _measured(found: Measurement, board: BoardLink, firmware: str) -> Measuremen
         timing=_MEASURED,
         board=OnBoard(
             server=board.server,
-            firmware_sha256=firmware,
+            firmware_sha256=sha256_of(firmware),
+            inputs=tuple((port.address, port.size) for port in ports.inputs),
             modelled_cycles=found.cost.cycles,
             modelled_by=found.timing,
         ),
@@ -371,5 +375,11 @@ def _keep(
     for index, (sample, run) in enumerate(zip(samples, runs, strict=True)):
         for kind, values in (("input", sample), ("output", run.outputs)):
             for position, value in enumerate(values):
-                suffix = f"_{position}" if len(values) > 1 else ""
-                write_atomic(folder / f"{kind}{suffix}.{index}.bin", np.ascontiguousarray(value).tobytes())
+                file = folder / kept_name(kind, position, len(values), index)
+                write_atomic(file, np.ascontiguousarray(value).tobytes())
+
+
+def kept_name(kind: str, position: int, count: int, run: int) -> str:
+    """The file of one of the `count` inputs or outputs of a run; kind is "input" or "output"."""
+    suffix = f"_{position}" if count > 1 else ""
+    return f"{kind}{suffix}.{run}.bin"

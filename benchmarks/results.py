@@ -92,6 +92,7 @@ class OnBoard:
 
     server: str
     firmware_sha256: str
+    inputs: tuple[tuple[int, int], ...]  # addresses and bytes
     modelled_cycles: float | None
     modelled_by: About | None
 
