@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -103,11 +104,13 @@ class QemuEmulator:
 
     def _connect(self, door: Path) -> GdbTarget:
         deadline = time.monotonic() + 20
-        while not door.exists():
+        while True:
+            if door.exists():
+                with suppress(NdtoolError):  # it is there a moment before it listens
+                    return GdbTarget(door)
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise NdtoolError(f"{QEMU} does not start: {self._last_words()}")
             time.sleep(0.02)
-        return GdbTarget(door)
 
     def _go(self, name: str) -> None:
         try:
