@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ndtool.benchmarks.counts import Counts
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import FAULT, MARKERS, START, STOP, STOPPED, TICKS, reset_vector
-from ndtool.benchmarks.gdb_mi import SP, Gdb, find_gdb, gdb_version
+from ndtool.benchmarks.gdb_mi import PC, SP, XPSR, Gdb, find_gdb, gdb_version
 from ndtool.benchmarks.targets import Target
 from ndtool.errors import NdtoolError
 
@@ -69,7 +69,7 @@ class Board:
         self.name = f"{link.server}, {gdb_version(find_gdb())}"
         self._gdb = Gdb(elf.path, link.server)
         try:
-            self._is_qemu = self._of_qemu()
+            self._counts, self.note = self._counter()
             self._reset()
             self._gdb.load()
             self._gdb.stop_at(*(place for place in (self._start, self._end, self._fault) if place is not None))
@@ -80,15 +80,6 @@ class Board:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def note(self) -> str:
-        """What cannot be measured here."""
-        if self._is_qemu:
-            return "this machine has no cycle counter: it is QEMU"
-        if TICKS not in self._elf.symbols:
-            return "the firmware counts no cycles: build it with ndtool's markers.c and -DNDTOOL_BOARD"
-        return ""
 
     def read(self, address: int, count: int) -> bytes:
         """Memory."""
@@ -112,12 +103,19 @@ class Board:
         if self._loops:
             self._go(self._start, _BOOT_SECONDS)
         else:
-            self._reset()
             self._boot()
 
     def close(self) -> None:
         """Let the board go on by itself."""
         self._gdb.close()
+
+    def _counter(self) -> tuple[bool, str]:
+        """Whether cycles are counted, and why not."""
+        if TICKS not in self._elf.symbols:
+            return False, "the firmware counts no cycles: build it with ndtool's markers.c and -DNDTOOL_BOARD"
+        if self._of_qemu():
+            return False, "this machine has no cycle counter: it is QEMU"
+        return True, ""
 
     def _of_qemu(self) -> bool:
         """QEMU alone knows this packet. Its SysTick follows the host's time, so that cycles would seem to be there."""
@@ -129,18 +127,23 @@ class Board:
             self._gdb.monitor(self._link.reset)
         except NdtoolError as error:
             raise NdtoolError(f"{error}: name the server's own command with --gdb-reset (J-Link: reset)") from error
+        self._gdb.forget_registers()
 
     def _boot(self) -> None:
-        """From the vector table on, whatever a boot loader would do before."""
+        """From reset to ndtool_start, whatever a boot loader would do first, or has been done to write the flash."""
+        self._reset()
         stack, reset = reset_vector(self._elf)
-        for name, value in (("sp", stack), ("xpsr", _THUMB), ("pc", reset)):
-            self._gdb.set_register(name, value)
+        for register, value in ((SP, stack), (XPSR, _THUMB), (PC, reset)):
+            self._gdb.set_register(register, value)
         self._go(self._start, _BOOT_SECONDS)
 
     def _cycles(self) -> int | None:
-        if self._is_qemu or TICKS not in self._elf.symbols:
+        if not self._counts:
             return None
-        return self._gdb.word(self._elf.symbols[TICKS].address) or None
+        cycles = self._gdb.word(self._elf.symbols[TICKS].address)
+        if not cycles:
+            self.note = "this machine has no cycle counter: it stays 0"
+        return cycles or None
 
     def _go(self, to: int, seconds: float) -> None:
         where = self._elf.where

@@ -15,7 +15,7 @@ from pathlib import Path
 from ndtool.errors import NdtoolError
 
 PROGRAMS = ("gdb-multiarch", "arm-none-eabi-gdb")
-SP, PC = 13, 15
+SP, PC, XPSR = 13, 15, 25  # numbers of registers, whose names are the server's choice
 _CHUNK = 16 * 1024  # bytes of memory in a command
 _ANSWER = 60.0  # seconds for one command
 _CONNECT = 20.0
@@ -145,9 +145,16 @@ class Gdb:
             raise NdtoolError(f"the board at {self._server} does not give its registers")
         return int(value[1], 16)
 
-    def set_register(self, name: str, value: int) -> None:
+    def set_register(self, number: int, value: int) -> None:
         """Set a register."""
-        self.command(f"-gdb-set var ${name}={value:#x}")
+        self.command(f"-gdb-set var ${self._names[number]}={value:#x}")
+
+    def forget_registers(self) -> None:
+        """What gdb remembers of registers is no longer true: the server has reset the target."""
+        try:
+            self.console("maintenance flush register-cache")
+        except NdtoolError:
+            self.console("flushregs")  # before gdb 11
 
     def stop_at(self, *addresses: int) -> None:
         """Set hardware breakpoints, which flash needs, before these Thumb instructions."""
@@ -196,13 +203,14 @@ class Gdb:
     def _connect(self) -> None:
         try:
             self.command(f"-target-select extended-remote {self._server}", seconds=_CONNECT)
-            answer = self.command("-data-list-register-names 13 15")
+            answer = self.command("-data-list-register-names")
         except NdtoolError as error:
             cause = str(error).removeprefix(f"gdb at {self._server}: ").removeprefix(f"{self._server}: ").rstrip(".")
             raise NdtoolError(
                 f"no gdb server answers at {self._server} ({cause}): start OpenOCD, pyOCD or J-Link's there first"
             ) from error
-        if '"sp","pc"' not in answer:
+        self._names = re.findall(_STRING, answer)
+        if [self._names[number] for number in (SP, PC) if number < len(self._names)] != ["sp", "pc"]:
             raise NdtoolError(f"the gdb server at {self._server} has no Arm core behind it")
 
     def _stops(self, seconds: float) -> bool:
@@ -210,6 +218,8 @@ class Gdb:
         while (line := self._next(deadline)) is not None:
             if line.startswith("*stopped"):
                 return True
+            if line.startswith("=thread-group-exited"):
+                raise NdtoolError(f"the gdb server at {self._server} has closed the connection")
         return False
 
     def _next(self, deadline: float) -> str | None:

@@ -10,12 +10,17 @@ int main(void);
 void ndtool_reset(void);
 void ndtool_fault(void);
 
+typedef union {
+    const void *stack;
+    void (*handler)(void);
+} vector;
+
+extern const vector ndtool_vectors[16];
+
 #if defined(NDTOOL_BOARD)
 /* Yours to define: clocks, flash wait states, caches. Without it the board runs as it comes out of reset. */
 void ndtool_board_init(void);
 __attribute__((weak, noinline)) void ndtool_board_init(void) { __asm__ volatile(""); }
-
-extern const void *const ndtool_vectors[16];
 #endif
 
 void ndtool_reset(void)
@@ -33,7 +38,7 @@ void ndtool_reset(void)
     __asm__ volatile("dsb\n\tisb");
 #endif
 #if defined(NDTOOL_BOARD)
-    *(volatile const void **)0xE000ED08u = ndtool_vectors; /* VTOR: whatever ran before, exceptions come here */
+    *(const vector *volatile *)0xE000ED08u = ndtool_vectors; /* VTOR: whatever ran before, exceptions come here */
     ndtool_board_init();
 #endif
     main();
@@ -52,9 +57,9 @@ void ndtool_fault(void)
     }
 }
 
-#define FAULT (const void *)ndtool_fault
+#define FAULT {.handler = ndtool_fault}
 
-__attribute__((used, section(".vectors"))) const void *const ndtool_vectors[16] = {
-    ndtool_stack_top, (const void *)ndtool_reset, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT,
-    FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, (const void *)ndtool_systick,
+__attribute__((used, section(".vectors"))) const vector ndtool_vectors[16] = {
+    {.stack = ndtool_stack_top}, {.handler = ndtool_reset}, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT,
+    FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, {.handler = ndtool_systick},
 };

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ndtool.benchmarks import gdb_mi
 from ndtool.benchmarks.board import Board, parse_link
 from ndtool.benchmarks.build import GCC
 from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.gdb_mi import Gdb
 from ndtool.benchmarks.inputs import RandomInputs, library_ports
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.qemu import QEMU
@@ -43,11 +45,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def machine(name: str, *options: str):
-    """A machine of QEMU's that waits for gdb; yields its HOST:PORT."""
+def machine(name: str, *options: str, dies: Event | None = None):
+    """A machine of QEMU's that waits for gdb, and ends when it `dies`; yields its HOST:PORT."""
     port = free_port()
     command = [QEMU, "-M", name, "-nographic", "-monitor", "none", "-serial", "none", "-S"]
     process = subprocess.Popen([*command, *options, "-gdb", f"tcp:127.0.0.1:{port}"], stdin=subprocess.DEVNULL)
+    if dies:
+        Thread(target=lambda: dies.wait() and process.kill(), daemon=True).start()
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -119,6 +123,23 @@ def test_an_inference_that_does_not_end_is_given_up(monkeypatch, kernel, message
     target = board_of("cortex-m7")
     with machine(target.core.qemu_machine) as server, pytest.raises(NdtoolError, match=message):
         measure(tiny.library(kernels={"nd_scale.c": kernel}), target, inputs=RandomInputs(), board=parse_link(server))
+
+
+@needs_gdb
+@needs_qemu
+def test_a_server_that_goes_away_is_noticed_at_once(monkeypatch):
+    target, library, dies = board_of("cortex-m7"), tiny.library(kernels={"nd_scale.c": STUCK}), Event()
+    waits, stops = iter((False, True)), Gdb._stops  # for the first marker, then in the inference
+
+    def wait(gdb: Gdb, seconds: float) -> bool:
+        if next(waits):
+            dies.set()
+        return stops(gdb, seconds)
+
+    monkeypatch.setattr(Gdb, "_stops", wait)
+    with machine(target.core.qemu_machine, dies=dies) as server, pytest.raises(NdtoolError) as found:
+        measure(library, target, inputs=RandomInputs(), board=parse_link(server))
+    assert str(found.value) == f"the gdb server at {server} has closed the connection"
 
 
 @needs_gdb
@@ -349,6 +370,7 @@ def test_the_exported_firmware_is_built_as_its_readme_says_and_runs(ndtool, pack
     assert ndtool(*export)[0] == 0
     folder = Path("out/c/benchmark")
     shell = re.search(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    shell = shell.replace('FLAGS="', 'FLAGS="-Wall -Wextra -Wpedantic -Wmissing-prototypes -Werror ')
     built = subprocess.run(
         ["bash", "-e", "-c", shell[: shell.index("gdb-multiarch")]], cwd=folder, capture_output=True, text=True
     )
