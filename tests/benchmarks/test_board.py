@@ -196,6 +196,35 @@ def test_a_users_firmware_starts_again_from_reset_for_each_run(link, tmp_path, w
     assert sections(found, profile=True)
 
 
+@needs_gdb
+@needs_qemu
+@pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} is not installed")
+def test_the_board_is_reset_by_the_servers_own_command_before_and_after_it_is_loaded(monkeypatch):
+    done: list[str] = []
+    load = Gdb.load
+    monkeypatch.setattr(Gdb, "monitor", lambda gdb, command: done.append(command) or "")
+    monkeypatch.setattr(Gdb, "load", lambda gdb: done.append("load") or load(gdb))
+    target = board_of("cortex-m33")
+    with machine(target.core.qemu_machine) as server:
+        link = parse_link(server, reset="reset")
+        measure(tiny.library(), target, inputs=RandomInputs(count=3), compiler="gcc", board=link)
+    assert done == ["reset", "load", "reset"]
+
+
+@needs_gdb
+@needs_qemu
+def test_a_reset_command_that_the_server_refuses_is_named(monkeypatch):
+    def refuse(gdb: Gdb, command: str) -> str:
+        gdb.command(f"-no-such-{command}")
+        raise AssertionError
+
+    monkeypatch.setattr(Gdb, "monitor", refuse)
+    target = board_of("cortex-m7")
+    message = r"^gdb at 127.0.0.1:\d+: Undefined MI command: .* with --gdb-reset \(J-Link: reset\)$"
+    with machine(target.core.qemu_machine) as server, pytest.raises(NdtoolError, match=message):
+        measure(tiny.library(), target, inputs=RandomInputs(), board=parse_link(server))
+
+
 # As a user calls it
 
 
