@@ -390,6 +390,17 @@ def test_a_model_too_large_is_not_loaded(ndtool):
 # What export writes
 
 
+@pytest.mark.parametrize(("package", "there"), [("plain", True), ("arduino", True), ("esp-idf", False)])
+def test_the_firmware_lies_beside_the_library_but_for_an_esp32(ndtool, package, there):
+    assert ndtool("export", "small.int8.tflite", "--c", "--package", package, "--out", "out")[0] == 0
+    folder = Path("out/c/benchmark")
+    assert folder.is_dir() == there
+    if there:
+        wanted = {"README.md", "firmware.ld", "main.c", "markers.c", "markers.h", "memory.c", "startup.c"}
+        assert {path.name for path in folder.iterdir()} == wanted
+        assert "change them to your board's" in (folder / "README.md").read_text()  # cortex-m7 is a core
+
+
 @needs_gdb
 @needs_qemu
 @pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} is not installed")
