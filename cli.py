@@ -14,7 +14,7 @@ import click
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
-from ndtool.options import data_option, json_option, kernel_options, model_options, source_options
+from ndtool.options import board_options, data_option, json_option, kernel_options, model_options, source_options
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
@@ -308,12 +308,14 @@ def export(
     """
     from ndtool import render
     from ndtool.benchmarks.candidates import compile_options
+    from ndtool.benchmarks.firmware_sources import benchmark_folder
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import counted_progress
     from ndtool.export.pipeline import export_model
     from ndtool.train.run import Artifacts
 
-    compiling = compile_options(load_target(target_name), optimize=optimize, pins=pins)
+    target = load_target(target_name)
+    compiling = compile_options(target, optimize=optimize, pins=pins)
     if _was_typed("package") and not c:
         raise click.UsageError("a package is made of the C library: add --c")
     opened, data = _open(source, **how)
@@ -330,6 +332,7 @@ def export(
             c_name=c_name or opened.stem,
             compiling=compiling,
             package=package,
+            beside=None if package == "esp-idf" else benchmark_folder(target),  # an ESP32 is no Cortex-M
             limit=limit,
             progress=progress,
         )
@@ -459,6 +462,7 @@ def _evaluate_c(
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
 )
+@board_options
 @data_option()
 @model_options
 @json_option
@@ -473,19 +477,23 @@ def bench(
     arguments: tuple[str, ...],
     profile: bool,
     pins: dict[str, str],
+    gdb: str | None,
+    gdb_reset: str | None,
     as_json: bool,
     **how: Any,
 ) -> int:
     """Measure SUBJECT on a target: a run (default: the last one), an int8 .tflite, an .elf with markers, or a MODEL.
 
     Every output byte is compared with LiteRT's reference kernels. A MODEL is measured with random weights.
-    Exit 1 where a byte differs or the model does not fit the board.
+    Exit 1 where a byte differs or the model does not fit the board. With --gdb it runs on a real board, behind the
+    server of OpenOCD, pyOCD or J-Link, and its cycles, stack and bytes are the board's.
 
     \b
     ndtool bench --target cortex-m7
     ndtool bench model.int8.tflite --target stm32h743 --profile
     ndtool bench model.int8.tflite --target nrf52840 --optimize sram
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
+    ndtool bench model.int8.tflite --target nrf52840 --gdb localhost:3333 --json
     """
     from ndtool.benchmarks import report
     from ndtool.benchmarks.bench import bench as run_bench
@@ -496,7 +504,7 @@ def bench(
     from ndtool.console import note
     from ndtool.train.setup import parse_shape
 
-    target = load_target(target_name)
+    target, link = load_target(target_name), _link(gdb, gdb_reset)
     shape = parse_shape(input_shape) if input_shape else None
     what = str(_last_run().path) if subject is None else subject
     opened = open_subject(what, input_shape=shape, classes=classes, arguments=arguments)
@@ -506,14 +514,27 @@ def bench(
     loaded = _data_of(opened, data) if data is not None else None
     if loaded is not None and opened.model is not None:
         inputs = data_inputs(opened.model, loaded, runs)
-    measurement = run_bench(opened, target, inputs=inputs, pins=pins, **how)
+    measurement = run_bench(opened, target, inputs=inputs, pins=pins, board=link, **how)
     if opened.run is not None:
-        report.write_json(measurement, opened.run.bench(target.name))
+        report.write_json(measurement, opened.run.bench(f"{target.name}.board" if link else target.name))
+    if how["keep"] is not None:
+        report.write_json(measurement, how["keep"] / "bench.json")
     if as_json:
         echo_json(report.as_json(measurement))
     else:
         report.tables(measurement, profile=profile)
     return 0 if measurement.bit_exact is not False and measurement.fits is not False else 1
+
+
+def _link(gdb: str | None, reset: str | None) -> Any:
+    """Where the board is; None: there is none."""
+    from ndtool.benchmarks.board import RESET, parse_link
+
+    if gdb is None:
+        if reset is not None:
+            raise click.UsageError("--gdb-reset is for a board: add --gdb HOST:PORT")
+        return None
+    return parse_link(gdb, RESET if reset is None else reset)
 
 
 def _data_of(subject: Any, data: str | None) -> "Data | None":
@@ -526,6 +547,28 @@ def _data_of(subject: Any, data: str | None) -> "Data | None":
     if subject.model is None:
         raise NdtoolError(f"{subject.name} is a firmware, its inputs are bytes: leave out --data")
     return open_with_data(subject.run or subject.model, data=data, progress=note)[1]
+
+
+@cli.command(short_help="Cycles measured on your boards beside those that are modelled.")
+@click.argument(
+    "results", metavar="RESULT...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
+)
+@json_option
+def validate(results: tuple[Path, ...], as_json: bool) -> int:
+    """Compare the cycles of RESULTs, made by bench --gdb --json on boards of yours, with those of the timing model.
+
+    A RESULT may also be what validate --json has printed: that is how points are collected in one file.
+
+    \b
+    ndtool validate nrf52840.json stm32h743.json
+    ndtool validate points.json nrf5340.json --json
+    """
+    from ndtool import render
+    from ndtool.benchmarks.board_points import read_points
+
+    points = read_points(results)
+    echo_json(render.points_json(points)) if as_json else render.points_table(points)
+    return 0
 
 
 @cli.command(short_help="Sizes, speed and accuracy against a baseline and budgets; exit 1 on a regression.")

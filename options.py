@@ -57,6 +57,26 @@ def kernel_options(target: str = "A core or a board (ndtool list targets).") -> 
     return decorate
 
 
+def board_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A real board: --gdb, --gdb-reset, --board-init."""
+    for option in (
+        click.option(
+            "--board-init",
+            metavar="FILE.c",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            help="With --gdb: C with void ndtool_board_init(void), which sets clocks and caches.",
+        ),
+        click.option(
+            "--gdb-reset",
+            metavar="COMMAND",
+            help="With --gdb: the server's own command that resets and halts.  [default: reset halt; J-Link: reset]",
+        ),
+        click.option("--gdb", metavar="HOST:PORT", help="Measure on the board behind a gdb server (docs/boards.md)."),
+    ):
+        function = option(function)
+    return function
+
+
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How a MODEL is built: --set, --input-shape, --classes."""
     for option in (

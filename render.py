@@ -1,12 +1,14 @@
 """Results of the stages as tables for people and as plain data for programs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndtool.console import note, table
 
 if TYPE_CHECKING:
+    from ndtool.benchmarks.board_points import BoardPoint
     from ndtool.benchmarks.demo import DemoResult
     from ndtool.benchmarks.targets import Target
     from ndtool.export.engine import EngineResult
@@ -220,6 +222,38 @@ def eval_json(scores: "Mapping[str, Score]", layers: "Sequence[LayerFidelity]") 
 
 def _finite(value: float) -> float | None:
     return None if value == float("inf") else value
+
+
+def points_table(points: "Sequence[BoardPoint]") -> None:
+    """Print what was measured on boards of the user's beside what was modelled."""
+    from ndtool.benchmarks.board_points import spread
+
+    rows = [
+        (p.name, p.target, p.compiler or "", p.objective or "", whole(p.measured), whole(p.predicted), _off(p.error))
+        for p in points
+    ]
+    headings = ("model", "board", "compiler", "kernels for", "cycles, measured", "modelled", "error")
+    table("cycles measured on boards of yours", headings, rows, left=4)
+    found = spread(points)
+    count = f"{len(points)} points" if len(points) > 1 else "1 point"
+    models = ", ".join(sorted({point.predicted_by for point in points}))
+    note(f"{count}: median error {percent(found.median, 1)}, worst {percent(found.worst, 1)} ({models})")
+
+
+def _off(error: float) -> str:
+    return f"{100 * error:+.1f} %"
+
+
+def points_json(points: "Sequence[BoardPoint]") -> dict[str, Any]:
+    """Plain data of the same, which ndtool validate reads again."""
+    from ndtool.benchmarks.board_points import spread
+
+    found = spread(points)
+    return {
+        "points": [{**asdict(point), "error": point.error} for point in points],
+        "median_error": found.median,
+        "worst_error": found.worst,
+    }
 
 
 def demo_table(result: "DemoResult") -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ndtool.benchmarks.board import BoardLink, require_board
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
@@ -14,6 +15,7 @@ from ndtool.benchmarks.targets import Target
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
 from ndtool.export.predict import in_layout
+from ndtool.files import sha256_of
 from ndtool.quantize.runtime import TFLiteModel, to_tensor
 from ndtool.train.data import Data, evaluation_inputs
 
@@ -28,20 +30,31 @@ def bench(
     keep: Path | None = None,
     optimize: str = "latency",
     pins: Mapping[str, str] | None = None,
+    board: BoardLink | None = None,
+    board_init: Path | None = None,
 ) -> Measurement:
     """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
 
     Args:
         subject: from `open_subject`. target: from `load_target`.
         inputs: of each run; None takes two random ones.
-        emulator, compiler, keep: as for `measure`.
+        emulator, compiler, keep, board, board_init: as for `measure`.
         optimize, pins: what kernels are chosen for, and those chosen by hand, as for `compile_tflite`.
 
     Raises:
         NdtoolError: the model cannot be compiled, a tool is missing, or the firmware fails.
     """
+    if board:
+        require_board(target)  # before anything is compiled
     run = partial(
-        measure, target=target, inputs=inputs or RandomInputs(), emulator=emulator, compiler=compiler, keep=keep
+        measure,
+        target=target,
+        inputs=inputs or RandomInputs(),
+        emulator=emulator,
+        compiler=compiler,
+        keep=keep,
+        board=board,
+        board_init=board_init,
     )
     if subject.model is None:
         if subject.elf is None:
@@ -49,7 +62,8 @@ def bench(
         return run(subject.elf)
     options = compile_options(target, optimize=optimize, pins=pins, compiler=compiler)
     library = compile_tflite(subject.model, name=subject.c_name, **options)
-    return replace(run(library, reference=subject.model.read_bytes()), untrained=subject.untrained)
+    found = run(library, reference=subject.model.read_bytes())
+    return replace(found, untrained=subject.untrained, model_sha256=sha256_of(subject.model))
 
 
 def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:

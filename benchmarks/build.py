@@ -33,7 +33,7 @@ _FLAGS = (
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
 )
-_SUPPORT = ("startup.c", "markers.c", "memory.c")
+CLOCKS = {"qemu": "-DNDTOOL_SYSTICK", "board": "-DNDTOOL_BOARD"}  # as firmware/markers.h has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +60,18 @@ def build_firmware(
     out: Path,
     *,
     compiler: str = "zig",
-    systick: bool = False,
+    clock: str = "",
+    init: Path | None = None,
 ) -> Firmware:
     """Compile a library with its harness and link it at a target's addresses.
 
-    Objects are cached by their contents. `systick` starts the instruction clock that QEMU's count is read from.
+    Objects are cached by their contents.
+
+    Args:
+        library, core, memory, out: what is linked for what, into which file.
+        compiler: "zig" or "gcc".
+        clock: what counts between the markers: "" (nothing), or a key of CLOCKS.
+        init: a C file of the user's with ndtool_board_init, for "board".
 
     Raises:
         NdtoolError: no such compiler, it is not installed, or it refuses the sources (its first message is given).
@@ -81,9 +88,12 @@ def build_firmware(
     units = _units({**own, **harness}, (level,))
     for name, text in kernels.items():
         units += _units({name: text, **headers}, (level,))
-    define = ("-DNDTOOL_SYSTICK",) if systick else ()
+    define = (CLOCKS[clock],) if clock else ()
     units += _units(support, ("-O3", *define, "-fno-builtin"))
-    script = _stored({"firmware.ld": firmware_sources.linker_script(library, memory)}) / "firmware.ld"
+    if init is not None:
+        units += _units({"ndtool_board_init.c": _read_source(init)}, (level,))
+    memory_map = firmware_sources.linker_script(library, memory, real=clock == "board")
+    script = _stored({"firmware.ld": memory_map}) / "firmware.ld"
     with replacing(out) as temporary:
         if compiler == "zig":
             _zig_link(units, core, script, temporary)
@@ -93,6 +103,18 @@ def build_firmware(
     version = zig_version() if compiler == "zig" else gcc_version()
     machine = (f"-mcpu={core.zig_cpu}",) if compiler == "zig" else core.gcc_flags
     return Firmware(path=out, compiler=version, flags=(*machine, level, *_FLAGS[1:]))
+
+
+def _read_source(path: Path) -> str:
+    """The text of a C file of the user's.
+
+    Raises:
+        NdtoolError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NdtoolError(f"{path}: no readable C file: {error}") from error
 
 
 def _units(files: Mapping[str, str], flags: tuple[str, ...]) -> list[_Unit]:

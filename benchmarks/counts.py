@@ -36,10 +36,11 @@ RawEdges = Sequence[tuple[int, int, int, int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """One run from marker to marker. `edges` is empty where the emulator counts no blocks."""
+    """One run from marker to marker. `edges` is empty where no blocks are counted; `cycles` are a board's own."""
 
-    instructions: int
+    instructions: int | None
     edges: RawEdges
+    cycles: int | None = None
 
 
 def instructions_of(edges: RawEdges, elf: FirmwareElf) -> int:

@@ -1,7 +1,7 @@
 """Firmware on an emulated Cortex-M: Unicorn, with every basic block counted by native code."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ndtool.benchmarks import native_code
@@ -11,8 +11,11 @@ from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 
 START, STOP = "ndtool_start", "ndtool_stop"
-_MARKERS = "call empty functions ndtool_start and ndtool_stop around the code to be measured"
+STOPPED, FAULT, TICKS = "ndtool_stopped", "ndtool_fault", "ndtool_ticks"  # of firmware that ndtool builds with a clock
+BOARD_INIT = "ndtool_board_init"
+MARKERS = "call empty functions ndtool_start and ndtool_stop around the code to be measured"
 _PAGE = 4096
+_RETURN = b"\x70\x47"  # bx lr
 _PRIVATE_BUS = (0xE0000000, 0x100000)  # SysTick, SCB, FPU, DWT: plain memory here, so that start-up code can write it
 _BOOT_INSTRUCTIONS = 500_000_000
 RUN_INSTRUCTIONS = 10_000_000_000  # the largest network that fits a board is below half of this on a Cortex-M0+
@@ -55,6 +58,7 @@ class UnicornEmulator:
         *,
         native: bool = True,
         limit: int = RUN_INSTRUCTIONS,
+        skip: Collection[str] = (),
     ):
         """Load and start the firmware.
 
@@ -65,6 +69,7 @@ class UnicornEmulator:
             segments: what counts are kept apart by.
             native: count in C, compiled on first use; otherwise, or where that fails, in Python, some 50 times slower.
             limit: instructions after which a run is given up.
+            skip: functions that return at once: they wait for what is not emulated.
 
         Raises:
             NdtoolError: a marker is missing, or the firmware faults or does not come to ndtool_start.
@@ -73,14 +78,17 @@ class UnicornEmulator:
         from unicorn import arm_const
 
         self._elf, self._core, self._limit = elf, core, limit
-        self._start = elf.address_of(START, _MARKERS)
-        self._stop = elf.address_of(STOP, _MARKERS)
+        self._start = elf.address_of(START, MARKERS)
+        self._stop = elf.address_of(STOP, MARKERS)
         self._registers = arm_const
         self._unicorn = unicorn
         # Not UC_MODE_MCLASS: with it Unicorn takes every core for a Cortex-M33.
         self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
         self._uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{core.unicorn_cpu}"))
         self._ram = _map(self._uc, elf, memory)
+        for name in skip:
+            if name in elf.symbols:
+                self._uc.mem_write(elf.symbols[name].address, _RETURN)
         self._fault: tuple[str, int, int] | None = None
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self._counter, self.note = _counter(self._uc, segments, native)

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-from ndtool.benchmarks.targets import Region
+from ndtool.benchmarks.targets import Region, Target
 from ndtool.export.c.library import CLibrary, Port
+from ndtool.export.c.objective import parse_objective
+from ndtool.export.c.packages import Beside
 
 FOLDER = Path(__file__).with_name("firmware")
 STACK_BYTES = 16 * 1024  # reserved; what is used of it is painted and read back
 ARENA = "ndtool_arena"
+_LINKED = ("flash", "sram")
 KERNEL_BOUNDS = "ndtool_{kernel}_{end}"  # symbols
 
 
@@ -81,20 +84,59 @@ def _upper(name: str) -> str:
     return name.upper()
 
 
-def linker_script(library: CLibrary, memory: Mapping[str, Region]) -> str:
-    """The memory map. Regions have their emulated length, so that a firmware too large is linked all the same."""
+def linker_script(library: CLibrary, memory: Mapping[str, Region], *, real: bool = False) -> str:
+    """The memory map. Regions have their emulated length, so that a firmware too large is linked all the same.
+
+    With `real` they have the board's own.
+    """
+
+    def length(region: Region) -> int:
+        return region.bytes if real and region.bytes is not None else region.emulated_bytes
+
     weights, kernels = f"{library.name}_weights", sorted(filter(is_kernel, library.files))
     template = Template((FOLDER / "firmware.ld").read_text(encoding="utf-8"))
     flash, sram = memory["flash"], memory["sram"]
     return template.substitute(
         flash_origin=f"{flash.origin:#x}",
-        flash_bytes=flash.emulated_bytes,
+        flash_bytes=length(flash),
         sram_origin=f"{sram.origin:#x}",
-        sram_bytes=sram.emulated_bytes,
+        sram_bytes=length(sram),
         stack_bytes=STACK_BYTES,
         weights=f"*/{weights}.o(.rodata .rodata.*)",
         kernels=" ".join(_bounded(Path(kernel).stem) for kernel in kernels),
     )
+
+
+def benchmark_files(library: CLibrary, target: Target, sources: str) -> Mapping[str, str]:
+    """The firmware for a board as files of a folder beside the library's, which lie in `sources`, seen from there."""
+    readme = Template((FOLDER / "README.md").read_text(encoding="utf-8"))
+    regions = (f"{name} at {region.origin:#010x}" for name, region in target.memory.items() if name in _LINKED)
+    bare = "" if target.is_board else ", as the core has none of its own: change them to your board's"
+    support = sorted(FOLDER.glob("*.[ch]"))
+    return {
+        "README.md": readme.substitute(
+            name=library.name,
+            title=target.title,
+            target=target.name if target.is_board else "BOARD",
+            flags=" ".join(target.core.gcc_flags),
+            level=parse_objective(library.objective).compiler_flag,
+            sources=sources,
+            memory=f"`firmware.ld` has {' and '.join(regions)}{bare}.",
+        ),
+        "main.c": main_c(library),
+        "firmware.ld": linker_script(library, target.memory, real=True),
+        **{path.name: path.read_text(encoding="utf-8") for path in support},
+    }
+
+
+def benchmark_folder(target: Target) -> Beside:
+    """What `export --c` writes beside a library: the folder benchmark/ with the firmware for a board."""
+
+    def files(library: CLibrary, sources: str) -> Mapping[str, str]:
+        inside = benchmark_files(library, target, ".." if sources == "." else f"../{sources}")
+        return {f"benchmark/{name}": text for name, text in inside.items()}
+
+    return files
 
 
 def _bounded(kernel: str) -> str:

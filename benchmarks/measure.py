@@ -3,27 +3,29 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from ndtool.benchmarks.board import Board, BoardLink, require_board
 from ndtool.benchmarks.build import Firmware, build_firmware
 from ndtool.benchmarks.counts import Counts, Segments, decoded
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import START, STOP, Emulator, UnicornEmulator
+from ndtool.benchmarks.emulator import BOARD_INIT, START, STOP, Emulator, UnicornEmulator
 from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
 from ndtool.benchmarks.profile import Profile
-from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, Peak, SampleResult, Sram
+from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, OnBoard, Peak, SampleResult, Sram
 from ndtool.benchmarks.stack import StackRegion, stack_region
-from ndtool.benchmarks.targets import Target
+from ndtool.benchmarks.targets import Region, Target
 from ndtool.benchmarks.timing import timing_model
+from ndtool.benchmarks.timing.about import About
 from ndtool.errors import NdtoolError
 from ndtool.export.c import write_library
 from ndtool.export.c.library import CLibrary
-from ndtool.files import write_atomic
+from ndtool.files import sha256_of, write_atomic
 from ndtool.quantize.runtime import TFLiteModel
 
 EMULATORS = ("unicorn", "qemu")
@@ -49,6 +51,9 @@ def measure(
     compiler: str = "zig",
     keep: Path | None = None,
     reference: bytes | None = None,
+    board: BoardLink | None = None,
+    board_init: Path | None = None,
+    ports: Ports | None = None,
 ) -> Measurement:
     """Measure a library, or a firmware of the user's with markers, on a target.
 
@@ -60,6 +65,9 @@ def measure(
         compiler: "zig" or "gcc"; of no effect on an ELF.
         keep: folder for the C library, the firmware, the inputs and the outputs.
         reference: the TFLite model whose reference kernels' outputs every output byte is compared with.
+        board: a real one, on which the firmware runs after the emulator: its cycles, stack and outputs are reported.
+        board_init: a C file with its ndtool_board_init, for a library.
+        ports: of a firmware that ndtool has built earlier; None: as an ELF of the user's says itself.
 
     Raises:
         NdtoolError: a tool is missing, the firmware cannot be built, faults or does not end.
@@ -68,28 +76,42 @@ def measure(
         raise NdtoolError(f"no emulator {emulator!r}: choose from {', '.join(EMULATORS)}")
     if emulator == "qemu" and not isinstance(subject, CLibrary):
         raise NdtoolError(f"{subject}: it is linked for its own board, not for QEMU's: use --emulator unicorn")
+    if board:
+        require_board(target)
+        if emulator != "unicorn":
+            raise NdtoolError(f"a board measures, {emulator} does not: leave out --emulator {emulator} or --gdb")
+    elif board_init:
+        raise NdtoolError("--board-init is for a board: add --gdb HOST:PORT")
+    if board_init and not isinstance(subject, CLibrary):
+        raise NdtoolError(f"{subject} is linked already: leave out --board-init")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         library: CLibrary | None = None
         firmware: Firmware | None = None
         if isinstance(subject, CLibrary):
             library, path = subject, (keep or Path(room)) / "firmware.elf"
-            firmware = build_firmware(library, target.core, target.memory, path, compiler=compiler)
+            clock = "board" if board else ""
+            firmware = build_firmware(
+                library, target.core, target.memory, path, compiler=compiler, clock=clock, init=board_init
+            )
         else:
             path = subject
         elf = FirmwareElf(path)
         runnable = elf
         if library and emulator == "qemu":  # the same code at QEMU's addresses, with a clock
             core, there = target.core, Path(room) / "qemu.elf"
-            build_firmware(library, core, core.qemu_memory, there, compiler=compiler, systick=True)
+            build_firmware(library, core, core.qemu_memory, there, compiler=compiler, clock="qemu")
             runnable = FirmwareElf(there)
-        ports = library_ports(library, runnable) if library else elf_ports(elf)
+        if ports is None:
+            ports = library_ports(library, runnable) if library else elf_ports(elf)
         samples = samples_for(inputs, ports.inputs)
-        runs, machine = _run_all(runnable, library, target, ports, samples, emulator)
+        what = _Program(elf=runnable, library=library, target=target, ports=ports, samples=samples)
+        runs, machine = _on_board(what, board) if board else _emulated(what, emulator)
         if keep:
             _keep(keep, library, target, samples, runs)
         mismatches = _compare(reference, samples, runs, ports)
         origin = inputs.origin if ports.inputs else "the firmware's own: it has no ndtool_input"
-        return _account(library, elf, target, runs, mismatches, origin, machine, firmware)
+        found = _account(library, elf, target, runs, mismatches, origin, machine, firmware)
+        return _measured(found, board, path, ports) if board else found
 
 
 # Running
@@ -103,26 +125,52 @@ class _Machine:
     note: str
 
 
-def _run_all(
-    elf: FirmwareElf,
-    library: CLibrary | None,
-    target: Target,
-    ports: Ports,
-    samples: Sequence[Sample],
-    emulator: str,
-) -> tuple[list[_Run], _Machine]:
-    arena = (elf.symbols[ARENA].address, library.arena_bytes) if library else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Program:
+    """What is run."""
+
+    elf: FirmwareElf
+    library: CLibrary | None
+    target: Target
+    ports: Ports
+    samples: Sequence[Sample]
+
+
+def _emulated(program: _Program, emulator: str) -> tuple[list[_Run], _Machine]:
+    target = program.target
     memory = target.core.qemu_memory if emulator == "qemu" else target.memory
-    runs = []
-    with closing(_emulator(emulator, elf, library, target)) as machine:
-        for index, sample in enumerate(samples):
-            if index:
-                machine.rewind()
-            if arena:  # its contents are free between calls: results must not depend on them
-                machine.write(arena[0], np.random.default_rng(index).bytes(arena[1]))
-            stack = stack_region(elf, memory.values(), machine.stack_pointer())
-            runs.append(_run(machine, stack, ports, sample))
-        return runs, _Machine(name=machine.name, note=machine.note)
+    with closing(_emulator(emulator, program.elf, program.library, target)) as machine:
+        return _run_all(machine, program, memory), _Machine(name=machine.name, note=machine.note)
+
+
+def _on_board(program: _Program, link: BoardLink) -> tuple[list[_Run], _Machine]:
+    """The board's cycles, stack and outputs, with what the emulator counts of the same runs."""
+    with closing(Board(program.elf, link, loops=program.library is not None)) as board:
+        runs = _run_all(board, program, program.target.memory)
+        name, notes = board.name, [board.note]
+    try:
+        counted, machine = _emulated(program, "unicorn")
+    except NdtoolError as error:
+        if program.library is not None:
+            raise
+        notes.append(f"instructions not counted: {error}")  # a program of the user's may need its board's peripherals
+    else:
+        notes += [f"instructions counted by {machine.name}", machine.note]
+        both = zip(runs, counted, strict=True)
+        runs = [replace(run, counts=replace(seen.counts, cycles=run.counts.cycles)) for run, seen in both]
+    return runs, _Machine(name=name, note="; ".join(filter(None, notes)))
+
+
+def _run_all(machine: Emulator, program: _Program, memory: Mapping[str, Region]) -> list[_Run]:
+    elf, library, runs = program.elf, program.library, []
+    for index, sample in enumerate(program.samples):
+        if index:
+            machine.rewind()
+        if library:  # the arena's contents are free between calls: results must not depend on them
+            machine.write(elf.symbols[ARENA].address, np.random.default_rng(index).bytes(library.arena_bytes))
+        stack = stack_region(elf, memory.values(), machine.stack_pointer())
+        runs.append(_run(machine, stack, program.ports, sample))
+    return runs
 
 
 def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target) -> Emulator:
@@ -130,7 +178,7 @@ def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Tar
         from ndtool.benchmarks.qemu import QemuEmulator
 
         return QemuEmulator(elf, target.core)
-    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library))
+    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library), skip=(BOARD_INIT,))
 
 
 def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
@@ -196,7 +244,7 @@ def _account(
     machine: _Machine,
     firmware: Firmware | None,
 ) -> Measurement:
-    worst = max(runs, key=lambda run: run.counts.instructions)
+    worst = max(runs, key=lambda run: (run.counts.instructions or 0, run.counts.cycles or 0))
     timing = timing_model(target.core.name) if worst.counts.edges else None
     edges = decoded(worst.counts.edges, elf, {})
     profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else ())
@@ -220,6 +268,7 @@ def _account(
                 stack=run.stack,
                 mismatches=different,
                 output_bytes=sum(output.nbytes for output in run.outputs),
+                cycles=run.counts.cycles,
             )
             for run, different in zip(runs, mismatches, strict=True)
         ),
@@ -232,6 +281,37 @@ def _account(
         objective=library.objective if library else None,
         versions={name: version(name) for name in ("ndtool", "unicorn", "capstone", "ziglang")},
     )
+
+
+def _measured(found: Measurement, board: BoardLink, firmware: Path, ports: Ports) -> Measurement:
+    """With the board's cycles in the place of the modelled ones, which are of the same run."""
+    by_cost = max(found.samples, key=lambda run: (run.instructions or 0, run.cycles or 0))
+
+    def uncounted(cost: Cost) -> Cost:
+        return replace(cost, cycles=None)
+
+    return replace(
+        found,
+        cost=replace(found.cost, cycles=by_cost.cycles),
+        glue=uncounted(found.glue),
+        layers=tuple(replace(layer, cost=uncounted(layer.cost)) for layer in found.layers),
+        functions=tuple(replace(function, cost=uncounted(function.cost)) for function in found.functions),
+        timing=_MEASURED,
+        board=OnBoard(
+            server=board.server,
+            firmware_sha256=sha256_of(firmware),
+            inputs=tuple((port.address, port.size) for port in ports.inputs),
+            modelled_cycles=found.cost.cycles,
+            modelled_by=found.timing,
+        ),
+    )
+
+
+_MEASURED = About(
+    name="measured on hardware",
+    description="the core's cycle counter, or SysTick on Armv6-M; clocks and caches as ndtool_board_init has left them",
+    validated=True,
+)
 
 
 def _none(counted: bool) -> Cost:
@@ -295,5 +375,11 @@ def _keep(
     for index, (sample, run) in enumerate(zip(samples, runs, strict=True)):
         for kind, values in (("input", sample), ("output", run.outputs)):
             for position, value in enumerate(values):
-                suffix = f"_{position}" if len(values) > 1 else ""
-                write_atomic(folder / f"{kind}{suffix}.{index}.bin", np.ascontiguousarray(value).tobytes())
+                file = folder / kept_name(kind, position, len(values), index)
+                write_atomic(file, np.ascontiguousarray(value).tobytes())
+
+
+def kept_name(kind: str, position: int, count: int, run: int) -> str:
+    """The file of one of the `count` inputs or outputs of a run; kind is "input" or "output"."""
+    suffix = f"_{position}" if count > 1 else ""
+    return f"{kind}{suffix}.{run}.bin"

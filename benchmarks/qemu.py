@@ -4,20 +4,19 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from ndtool.benchmarks.counts import Counts
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import START
+from ndtool.benchmarks.emulator import FAULT, START, STOPPED, TICKS
 from ndtool.benchmarks.gdb import SP, GdbTarget
 from ndtool.benchmarks.targets import Core
 from ndtool.errors import NdtoolError
 
 QEMU = "qemu-system-arm"
 _SECONDS = 900.0  # for one run; several hundred million instructions take less than a minute
-_STOPPED, _FAULT = "ndtool_stopped", "ndtool_fault"
-_ROUND = 1 << 24
 
 
 @cache
@@ -52,8 +51,8 @@ class QemuEmulator:
             f"; {core.qemu_note}" if core.qemu_note else ""
         )
         own = "build the firmware with its clock for QEMU"
-        self._places = {name: elf.address_of(name, own) for name in (START, _STOPPED, _FAULT)}
-        self._clock = elf.address_of("ndtool_clock", own)
+        self._places = {name: elf.address_of(name, own) for name in (START, STOPPED, FAULT)}
+        self._ticks = elf.address_of(TICKS, own)
         self._room = tempfile.TemporaryDirectory(prefix="ndtool-")
         door = Path(self._room.name) / "gdb"
         self._process = subprocess.Popen(
@@ -88,8 +87,8 @@ class QemuEmulator:
 
     def run(self) -> Counts:
         """Execute from ndtool_start to ndtool_stop."""
-        self._go(_STOPPED)
-        return Counts(instructions=round((self._ticks(1) - self._ticks(0)) * self._nanoseconds), edges=())
+        self._go(STOPPED)
+        return Counts(instructions=round(self._target.word(self._ticks) * self._nanoseconds), edges=())
 
     def rewind(self) -> None:
         """On to the harness's next round."""
@@ -105,29 +104,26 @@ class QemuEmulator:
 
     def _connect(self, door: Path) -> GdbTarget:
         deadline = time.monotonic() + 20
-        while not door.exists():
+        while True:
+            if door.exists():
+                with suppress(NdtoolError):  # it is there a moment before it listens
+                    return GdbTarget(door)
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise NdtoolError(f"{QEMU} does not start: {self._last_words()}")
             time.sleep(0.02)
-        return GdbTarget(door)
 
     def _go(self, name: str) -> None:
         try:
-            at = self._target.run_to(self._places[name], self._places[_FAULT], seconds=_SECONDS)
+            at = self._target.run_to(self._places[name], self._places[FAULT], seconds=_SECONDS)
         except NdtoolError as error:
             if self._process.poll() is None:
                 raise
             raise NdtoolError(f"{QEMU} has ended: {self._last_words()}") from error
-        if at == self._places[_FAULT]:
+        if at == self._places[FAULT]:
             pc = self._target.word(self._target.register(SP) + 24) & ~1  # of the stacked frame
             raise NdtoolError(f"{self._elf.path}: fault at {pc:#010x} in {self._elf.where(pc)}")
         if at != self._places[name]:
             raise NdtoolError(f"{self._elf.path}: stopped at {at:#010x} in {self._elf.where(at)}, not at {name}")
-
-    def _ticks(self, index: int) -> int:
-        """SysTick counts down from 2^24 - 1 and starts at 0; its handler counts the rounds."""
-        rounds, value = (self._target.word(self._clock + 8 * index + offset) for offset in (0, 4))
-        return rounds * _ROUND + -value % _ROUND
 
     def _last_words(self) -> str:
         self._process.kill()

@@ -6,7 +6,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     clock_hz                of the target; nominal where it is a bare core
     macs                    multiply-accumulates of one inference; null for a user's own firmware
     instructions            counted between the markers, in the run that has most
-    cycles, latency_ms      modelled; null where the emulator counts no blocks (qemu)
+    cycles, latency_ms      modelled, or measured on a board; null where there is neither (qemu)
     sram                    bytes: arena (planned), stack (painted), static (.data and .bss), total; caller: the
                             caller's float buffers, which are not in the total
     flash                   bytes: code, weights, total; kernels and glue make up code
@@ -23,13 +23,16 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     kernels                 list of: name, layers (how many), macs, instructions, cycles; with what they call
     functions               list of: name, instructions, cycles; each without what it calls
     mix                     instructions by class
-    runs                    list of: instructions, stack, mismatches (bytes), output_bytes
+    runs                    list of: instructions, stack, mismatches (bytes), output_bytes, cycles (measured)
     instruction_range       fewest and most of any run
     inputs                  where they come from, with their seed
     objective               what kernels were chosen for; null for a user's own firmware
+    model_sha256            of the model's file; null for a user's own firmware
+    board                   null: emulated; of what was measured on a board: server, core, firmware_sha256, inputs
+                            [address, bytes], modelled_cycles and modelled_by (the timing model)
     untrained               a MODEL by name, on random weights
     emulator, emulator_note, compiler, flags, versions
-    timing                  model, description, validated
+    timing                  model ("measured on hardware" on a board), description, validated
 """
 
 import json
@@ -109,6 +112,7 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
                 "stack": run.stack,
                 "mismatches": run.mismatches,
                 "output_bytes": run.output_bytes,
+                "cycles": run.cycles,
             }
             for run in m.samples
         ],
@@ -116,6 +120,8 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "inputs": m.inputs,
         "untrained": m.untrained,
         "objective": m.objective,
+        "model_sha256": m.model_sha256,
+        "board": _board(m),
         "emulator": m.emulator,
         "emulator_note": m.emulator_note,
         "compiler": m.compiler,
@@ -124,6 +130,20 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "timing": None
         if m.timing is None
         else {"model": m.timing.name, "description": m.timing.description, "validated": m.timing.validated},
+    }
+
+
+def _board(m: Measurement) -> dict[str, Any] | None:
+    if m.board is None:
+        return None
+    modelled = m.board.modelled_cycles
+    return {
+        "server": m.board.server,
+        "core": m.target.core.name,
+        "firmware_sha256": m.board.firmware_sha256,
+        "inputs": [list(pair) for pair in m.board.inputs],
+        "modelled_cycles": None if modelled is None else round(modelled),
+        "modelled_by": None if m.board.modelled_by is None else m.board.modelled_by.name,
     }
 
 
@@ -162,7 +182,9 @@ def _summary(m: Measurement) -> Section:
     rows += [("", "", part) for part in filter(None, m.emulator_note.split("; "))]
     if m.macs:
         rows.append(("instructions per MAC", _ratio(m.cost.instructions, m.macs), ""))
-    if m.timing and m.latency_ms is not None:
+    if m.board is not None:
+        rows += _board_rows(m)
+    elif m.timing and m.latency_ms is not None:
         trust = "validated" if m.timing.validated else "not validated against silicon"
         clock = f"at {m.target.clock_hz / 1e6:g} MHz" + ("" if m.target.is_board else ", nominal")
         rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}"))
@@ -175,11 +197,27 @@ def _summary(m: Measurement) -> Section:
     rows.append(("fits", *_fit(m)))
     if m.objective:
         rows.append(("kernels", f"for {m.objective}", "by measured costs"))
-    rows.append(("emulator", m.emulator, ""))
+    rows.append(("board" if m.board else "emulator", m.emulator, ""))
     if m.compiler:
         shown = [flag for flag in m.flags if flag.startswith(("-mcpu", "-O"))]
         rows.append(("compiler", m.compiler, " ".join(shown)))
     return Section(title=f"{m.model} on {m.target.title}", headings=_SUMMARY, rows=tuple(rows), left=3)
+
+
+def _board_rows(m: Measurement) -> list[tuple[str, str, str]]:
+    """Cycles that were measured, beside those that are modelled of the same firmware."""
+    rows = [("cycles", _whole(m.cost.cycles), "measured on the board" if m.cost.cycles else "it counts none")]
+    measured = [run.cycles for run in m.samples if run.cycles]
+    if measured and min(measured) != max(measured):
+        rows.append(("", "", f"{_whole(min(measured))} to {_whole(max(measured))} over the inputs"))
+    if m.latency_ms is not None:
+        clock = f"at {m.target.clock_hz / 1e6:g} MHz, if ndtool_board_init sets that clock"
+        rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"measured cycles {clock}"))
+    if m.board and m.board.modelled_cycles:
+        by = m.board.modelled_by.name if m.board.modelled_by else ""
+        off = f", {100 * (m.board.modelled_cycles / m.cost.cycles - 1):+.1f} %" if m.cost.cycles else ""
+        rows.append(("cycles, modelled", _whole(m.board.modelled_cycles), by + off))
+    return rows
 
 
 _SUMMARY = ("quantity", "value", "how it is known")
@@ -260,9 +298,10 @@ def _layers(m: Measurement, profile: bool) -> Section:
     rows.append(("glue", "", "", "", *_cost_cells(m.glue, m.cost), "", ""))
     total = (*_cost_cells(m.cost, m.cost), rate(m.macs, m.cost), _whole(m.sram.arena))
     rows.append(("total", "", "", _whole(m.macs), *total))
+    cycles = "measured as a whole" if m.board else "modelled"
     headings = ("layer", "kernel" if profile else "operator", "output", "MACs", "instructions", "share", "cycles")
     return Section(
-        title="layers (instructions counted, cycles modelled, bytes of the arena alive)",
+        title=f"layers (instructions counted, cycles {cycles}, bytes of the arena alive)",
         headings=(*headings, "MAC/cycle" if profile else "instr/MAC", "alive"),
         rows=tuple(rows),
         left=3,

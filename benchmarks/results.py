@@ -62,12 +62,16 @@ class FunctionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
-    """One run. `mismatches`: output bytes that differ from LiteRT's reference kernels; None: not compared."""
+    """One run. `mismatches`: output bytes that differ from LiteRT's reference kernels; None: not compared.
 
-    instructions: int
+    `cycles` are measured on a board; None: no board, or it has no cycle counter.
+    """
+
+    instructions: int | None
     stack: int
     mismatches: int | None
     output_bytes: int
+    cycles: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,22 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnBoard:
+    """What ran on a board, and what was modelled of the same firmware and inputs; None: it cannot be emulated."""
+
+    server: str
+    firmware_sha256: str
+    inputs: tuple[tuple[int, int], ...]  # addresses and bytes
+    modelled_cycles: float | None
+    modelled_by: About | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """A firmware on a target. Costs are those of the run with most instructions."""
+    """A firmware on a target. Costs are those of the run with most instructions.
+
+    With `board`, the cycles of it all, the stack and the outputs are the board's, and no part has cycles.
+    """
 
     model: str
     target: Target
@@ -107,10 +125,12 @@ class Measurement:
     versions: Mapping[str, str]
     untrained: bool = False  # random weights
     objective: str | None = None  # what kernels were chosen for; None: a firmware that ndtool has not built
+    board: OnBoard | None = None  # None: emulated
+    model_sha256: str | None = None  # of the model's file; None: a firmware that ndtool has not built
 
     @property
     def latency_ms(self) -> float | None:
-        """Modelled cycles at the target's clock."""
+        """Cycles at the target's clock."""
         return None if self.cost.cycles is None else 1e3 * self.cost.cycles / self.target.clock_hz
 
     @property
@@ -120,10 +140,10 @@ class Measurement:
         return not any(compared) if compared else None
 
     @property
-    def instruction_range(self) -> tuple[int, int]:
-        """The fewest and most instructions of any run."""
-        counts = [sample.instructions for sample in self.samples]
-        return min(counts), max(counts)
+    def instruction_range(self) -> tuple[int | None, int | None]:
+        """The fewest and most instructions of any run; None where they are not counted."""
+        counts = [sample.instructions for sample in self.samples if sample.instructions is not None]
+        return (min(counts), max(counts)) if counts else (None, None)
 
     @property
     def excess(self) -> Mapping[str, int]:

@@ -30,6 +30,7 @@ from ndtool.train.run import Artifacts
 
 if TYPE_CHECKING:
     from ndtool.export.c.library import CLibrary
+    from ndtool.export.c.packages import Beside
 
 CALIBRATION_SAMPLES = 256
 SATURATION_SAMPLES = 64  # of the validation part
@@ -46,6 +47,7 @@ def export_model(
     c_name: str | None = None,
     compiling: Mapping[str, Any] | None = None,
     package: str = "plain",
+    beside: "Beside | None" = None,
     limit: int | None = None,
     calibration: int = CALIBRATION_SAMPLES,
     progress: Progress | None = None,
@@ -62,6 +64,7 @@ def export_model(
             compared on random inputs, and int8 is not possible.
         int8: make the int8 file. c: compile the int8 file to a C library, whose symbols begin with `c_name`,
             packaged for a build system: a key of `PACKAGES` in ndtool.export.c.packages.
+        beside: makes what goes into the folder of the C library beside it.
         compiling: how, as compile_tflite takes it by keyword: features, optimize, measure, pins. By default portable C.
         limit: test samples per step; None takes all.
         calibration: training samples that ranges are observed on.
@@ -86,7 +89,7 @@ def export_model(
             if int8:
                 work.to_int8()
         if c:
-            work.to_c(c_name, package, compiling or {})
+            work.to_c(c_name, package, compiling or {}, beside)
         result = work.result(out)
         write_atomic(room.export_record, record_of(source, result, data, work.calibrated))
         _move(room, out, source.path)
@@ -158,14 +161,14 @@ class _Export:
         held_out = self._samples(evaluation_inputs(data.validation, data, SATURATION_SAMPLES))
         self.clipped = saturation(room.tflite_fp32, room.tflite_int8, held_out)
 
-    def to_c(self, name: str | None, package: str, compiling: Mapping[str, Any]) -> None:
+    def to_c(self, name: str | None, package: str, compiling: Mapping[str, Any], beside: "Beside | None") -> None:
         """The C library, packaged."""
         from ndtool.export.c import compile_tflite, write_library
 
         self._tell("C", 0)
         pixels = None if self._data is None else self._data.normalisation
         self._library = compile_tflite(self._room.tflite_int8, name=name or "model", pixels=pixels, **compiling)
-        write_library(self._library, self._room.c, package)
+        write_library(self._library, self._room.c, package, beside)
         self._stages.append(Stage(name="C, constants", path=self._room.c, bytes=self._library.weight_bytes))
         self._tell("C", 1)
 

@@ -1,12 +1,27 @@
 /* From reset to main: copies .data, clears .bss, turns the FPU on. The linker script is firmware.ld. */
 #include <stdint.h>
 
+#include "markers.h"
+
 extern uint32_t ndtool_data_load[], ndtool_data_start[], ndtool_data_end[];
 extern uint32_t ndtool_bss_start[], ndtool_bss_end[], ndtool_stack_top[];
 
 int main(void);
 void ndtool_reset(void);
 void ndtool_fault(void);
+
+typedef union {
+    const void *stack;
+    void (*handler)(void);
+} vector;
+
+extern const vector ndtool_vectors[16];
+
+#if defined(NDTOOL_BOARD)
+/* Yours to define: clocks, flash wait states, caches. Without it the board runs as it comes out of reset. */
+void ndtool_board_init(void);
+__attribute__((weak, noinline)) void ndtool_board_init(void) { __asm__ volatile(""); }
+#endif
 
 void ndtool_reset(void)
 {
@@ -22,36 +37,29 @@ void ndtool_reset(void)
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: full access to CP10 and CP11 */
     __asm__ volatile("dsb\n\tisb");
 #endif
-#if defined(NDTOOL_SYSTICK)
-    *(volatile uint32_t *)0xE000E014u = 0x00FFFFFFu; /* reload: 24 bits */
-    *(volatile uint32_t *)0xE000E018u = 0;
-    *(volatile uint32_t *)0xE000E010u = 7; /* processor clock, interrupt, on */
+#if defined(NDTOOL_BOARD)
+    *(const vector *volatile *)0xE000ED08u = ndtool_vectors; /* VTOR: whatever ran before, exceptions come here */
+    ndtool_board_init();
 #endif
     main();
     for (;;) {
     }
 }
 
-#if defined(NDTOOL_SYSTICK)
-/* Under QEMU's -icount SysTick is a clock of instructions; this counts its rounds. */
-void ndtool_systick(void);
-volatile uint32_t ndtool_rounds;
-
-void ndtool_systick(void) { ndtool_rounds++; }
-#else
+#if !defined(NDTOOL_SYSTICK)
 #define ndtool_systick ndtool_fault
 #endif
 
-/* Every other exception ends here, where the emulator sees it. */
+/* Every other exception ends here, where the emulator or the debugger sees it. */
 void ndtool_fault(void)
 {
     for (;;) {
     }
 }
 
-#define FAULT (const void *)ndtool_fault
+#define FAULT {.handler = ndtool_fault}
 
-__attribute__((used, section(".vectors"))) const void *const ndtool_vectors[16] = {
-    ndtool_stack_top, (const void *)ndtool_reset, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT,
-    FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, (const void *)ndtool_systick,
+__attribute__((used, section(".vectors"))) const vector ndtool_vectors[16] = {
+    {.stack = ndtool_stack_top}, {.handler = ndtool_reset}, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT,
+    FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, FAULT, {.handler = ndtool_systick},
 };

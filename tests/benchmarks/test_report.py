@@ -23,6 +23,7 @@ KEYS |= {
     "instruction_range",
     "inputs",
 }
+KEYS |= {"model_sha256", "board"}
 KEYS |= {"objective", "untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 

@@ -4,7 +4,7 @@ A kind of package is a row of PACKAGES: a folder for the library's own files, an
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,6 +26,8 @@ class Package:
     entry: str = "int main(void)\n{\n    return example();\n}"  # of the example in C
     preamble: str = ""  # of every C file: where a build system cannot be given a library's own flags
 
+
+Beside = Callable[[CLibrary, str], Mapping[str, str]]  # of a library and the folder of its files: more, by their paths
 
 # The IDE of Arduino compiles everything with -Os.
 _FLAGS = '#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC optimize("O3", "fp-contract=off")\n#endif\n'
@@ -99,13 +101,13 @@ def package_files(library: CLibrary, kind: str = "plain") -> Mapping[str, str]:
     return dict(sorted({**own, **others}.items()))
 
 
-def write_library(library: CLibrary, folder: Path, kind: str = "plain") -> None:
-    """Write a library, packaged, into `folder`, which is replaced as a whole.
+def write_library(library: CLibrary, folder: Path, kind: str = "plain", beside: Beside | None = None) -> None:
+    """Write a library, packaged, into `folder`, which is replaced as a whole, with what else belongs `beside` it.
 
     Raises:
         NdtoolError: as `package_files`.
     """
-    files = package_files(library, kind)
+    files = {**package_files(library, kind), **(beside(library, PACKAGES[kind].sources) if beside else {})}
     with replacing(folder) as temporary:
         temporary.mkdir()
         for path, text in files.items():
