@@ -244,8 +244,9 @@ def ndtool(capsys, monkeypatch, tmp_path):
 
 
 def small() -> bytes:
-    x, y = T(shape=(1, 8), scale=0.1, zero_point=3), T(shape=(1, 4), scale=0.2, zero_point=-5)
-    weights = constant(np.arange(32).reshape(4, 8) % 17, "int8", scale=0.01)
+    """Large enough that QEMU's clock, the host's, moves on while it runs."""
+    x, y = T(shape=(1, 256), scale=0.1, zero_point=3), T(shape=(1, 128), scale=0.2, zero_point=-5)
+    weights = constant(np.arange(1 << 15).reshape(128, 256) % 17, "int8", scale=0.01)
     return single_op("FULLY_CONNECTED", [x, weights, None], [y])
 
 
