@@ -13,6 +13,7 @@ from ndtool.benchmarks.firmware_sources import KERNEL_BOUNDS
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure as run
 from ndtool.benchmarks.targets import Target
+from ndtool.benchmarks.timing import timing_model
 from ndtool.cache import cache_entry
 from ndtool.export.c.call import Call, Constant, Part, Scratch, Slot, Strip, Struct
 from ndtool.export.c.choose import Measure, Prices
@@ -25,7 +26,7 @@ from ndtool.files import write_atomic
 
 
 def pricing(target: Target, objective: Objective, *, compiler: str = "zig") -> Measure:
-    """A measure for compile_tflite: instructions of each call or strip on a target, and the size of its kernels' code.
+    """A measure for compile_tflite: modelled cycles of each call or strip on a core, and the size of its kernels' code.
 
     Compiled as the objective wants it. What was measured once is read from the cache as long as the call, its kernels,
     the compiler, its flags and the core stay the same.
@@ -39,7 +40,7 @@ def pricing(target: Target, objective: Objective, *, compiler: str = "zig") -> M
             _measure(list(missing.items()), target, objective, compiler)
         prices = [json.loads(entries[key].read_text(encoding="utf-8")) for key in keys]
         return Prices(
-            costs=tuple(float(price["instructions"]) for price in prices),
+            costs=tuple(float(price["cycles"]) for price in prices),
             code={kernel: size for price in prices for kernel, size in price["code"].items()},
         )
 
@@ -66,11 +67,11 @@ def _measure(missing: Sequence[tuple[str, Slot]], target: Target, objective: Obj
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         found = run(library, target, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room))
         code = kernel_sizes(FirmwareElf(Path(room) / "firmware.elf"), library)
-    costs = iter([layer.cost.instructions or 0 for layer in found.layers])
+    costs = iter([layer.cost.cycles or 0.0 for layer in found.layers])
     for key, slot in missing:
-        instructions = sum(next(costs) for _ in slot.calls)
+        cycles = sum(next(costs) for _ in slot.calls)
         used = with_callees(_kernels(slot))
-        price = {"instructions": instructions, "code": {kernel: code[kernel] for kernel in sorted(used)}}
+        price = {"cycles": cycles, "code": {kernel: code[kernel] for kernel in sorted(used)}}
         write_atomic(cache_entry("prices", key) / "price.json", json.dumps(price))
 
 
@@ -92,6 +93,7 @@ def _key(slot: Slot, target: Target, objective: Objective, compiler: str) -> str
     """A digest of all that a price depends on."""
     version = gcc_version() if compiler == "gcc" else zig_version()
     texts = [
+        timing_model(target.core.name).about.name,
         objective.compiler_flag,
         target.core.name,
         target.core.zig_cpu,

@@ -15,7 +15,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     excess                  bytes by which flash or sram is exceeded
     layers                  list of: symbol, name, kind, kernel, output_shape, macs, weight_bytes, live_bytes,
                             is_end (converts float inputs or outputs), instructions, cycles, alternatives
-                            [kernel, instructions measured] that the kernel was chosen from, steps (of the strip
+                            [kernel, modelled cycles] that the kernel was chosen from, steps (of the strip
                             that the layer is made in, band by band of rows; null: whole)
     glue                    instructions and cycles in no layer
     ends                    instructions and cycles of the layers with is_end
@@ -196,7 +196,7 @@ def _summary(m: Measurement) -> Section:
     rows.append(("inputs", f"{len(m.samples)} runs" if len(m.samples) > 1 else "1 run", m.inputs))
     rows.append(("fits", *_fit(m)))
     if m.objective:
-        rows.append(("kernels", f"for {m.objective}", "by measured costs"))
+        rows.append(("kernels", f"for {m.objective}", "by modelled cycles of each candidate"))
     rows.append(("board" if m.board else "emulator", m.emulator, ""))
     if m.compiler:
         shown = [flag for flag in m.flags if flag.startswith(("-mcpu", "-O"))]
@@ -344,8 +344,8 @@ def _choices(m: Measurement) -> Section:
             own = dict(layer.alternatives).get(layer.kernel)
             told = ", ".join(f"{name.removeprefix('nd_')} {_whole(cost)}" for name, cost in others)
             rows.append((_layer_label(layer, m.model), layer.kernel.removeprefix("nd_"), _whole(own), told))
-    title = f"kernels chosen for {m.objective} (instructions measured of each; --pin LAYER=KERNEL decides otherwise)"
-    return Section(title=title, headings=("layer", "chosen", "instructions", "others"), rows=tuple(rows), left=2)
+    title = f"kernels chosen for {m.objective} (modelled cycles of each; --pin LAYER=KERNEL decides otherwise)"
+    return Section(title=title, headings=("layer", "chosen", "cycles", "others"), rows=tuple(rows), left=2)
 
 
 def _functions(m: Measurement) -> Section:

@@ -13,6 +13,7 @@ class Features:
 
     dsp: bool = False  # the DSP extension: SMLAD, SXTB16
     unaligned: bool = False  # unaligned 32-bit loads
+    dual_issue: bool = False  # a load beside a multiplication in one cycle
     long_multiply: bool = True  # 32 x 32 to 64 bits in one instruction
 
 

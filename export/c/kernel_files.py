@@ -20,9 +20,9 @@ def with_callees(kernels: Iterable[str]) -> frozenset[str]:
 
 @cache
 def _callees(kernel: str) -> frozenset[str]:
-    """The other kernels that a kernel calls."""
-    called = re.findall(r"\b(nd_\w+)\(", kernel_source(f"{kernel}.c"))
-    return frozenset(called) & frozenset(all_kernels()) - {kernel}
+    """The other kernels that a kernel calls, or hands on to be called."""
+    code = re.sub(r"/\*.*?\*/", "", kernel_source(f"{kernel}.c"), flags=re.DOTALL)
+    return frozenset(re.findall(r"\bnd_\w+", code)) & frozenset(all_kernels()) - {kernel}
 
 
 @cache

@@ -129,9 +129,18 @@ void nd_conv(int8_t *output, const int8_t *input, int8_t *patches, const nd_conv
 void nd_conv_1x1(int8_t *output, const int8_t *input, const nd_conv_params *p);
 void nd_conv_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
 void nd_conv_1x1_dsp(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
-void nd_columns_dsp(int8_t *output, int32_t pixels, const uint32_t *columns, int32_t words, const nd_conv_params *p);
+void nd_conv_dual(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
+void nd_conv_1x1_dual(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p);
+typedef void nd_tile(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+                     int32_t stride, int32_t exact);
+void nd_convolve(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p, nd_tile *tile);
+void nd_convolve_1x1(int8_t *output, const int8_t *input, uint32_t *columns, const nd_conv_params *p, nd_tile *tile);
+void nd_columns_dsp(int8_t *output, int32_t pixels, const uint32_t *columns, int32_t words, const nd_conv_params *p,
+                    nd_tile *tile);
 void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
                int32_t stride, int32_t exact);
+void nd_tile_4_dual(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words,
+                    int32_t stride, int32_t exact);
 void nd_tile_1(int8_t *out, const uint32_t *column, const int8_t *weights, const int8_t *weights_end, int32_t words);
 void nd_tile_row(int8_t *out, const int8_t *row, const int8_t *weights, const int32_t *channels, int32_t fours,
                  const int32_t *channels_end, const int32_t *shared);

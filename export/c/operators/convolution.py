@@ -36,12 +36,13 @@ def conv_2d(op: Op, context: Context) -> Call | Choice:
     )
     features = context.features
     if features.dsp and features.unaligned:
-        fast = dsp_convolution(op, params, source, _multipliers(op), (height, width))
+        fast = dsp_convolution(op, params, source, _multipliers(op), (height, width), features)
     elif features.long_multiply:
-        return portable
+        fast = ()
     else:
-        fast = thumb_convolution(op, params, source, _multipliers(op), (height, width))
-    return portable if fast is None else Choice(candidates=(fast, portable))
+        thumb = thumb_convolution(op, params, source, _multipliers(op), (height, width))
+        fast = (thumb,) if thumb else ()
+    return Choice(candidates=(*fast, portable)) if fast else portable
 
 
 def conv_kernel(op: Op) -> str:

@@ -20,7 +20,7 @@ from ndtool.export.c.library import CLibrary
 from ndtool.quantize.runtime import TFLiteModel
 from ndtool.zig import zig_command
 
-DSP = Features(dsp=True, unaligned=True)  # of a Cortex-M4, M7 or M33; on the host stand-ins in C
+DSP = Features(dsp=True, unaligned=True)  # of a Cortex-M4 or M33; on the host stand-ins in C
 THUMB = Features(long_multiply=False)  # of a Cortex-M0+
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wmissing-prototypes", "-Werror")
 RUBBISH = 0xA5A5A5A5  # in an arena before a run, and around it

@@ -201,7 +201,7 @@ def test_arduinos_flags_of_size_do_not_reach_the_kernels(library, tmp_path):
     bytes_of = {}
     for kind, flags in (("platformio", "-Os"), ("platformio", "-O3"), ("arduino", "-Os")):
         write_library(library, tmp_path / kind, kind)
-        source = tmp_path / kind / "src" / "nd_conv_dsp.c"
+        source = tmp_path / kind / "src" / "nd_convolve.c"
         (made,) = objects(tmp_path, ["arm-none-eabi-gcc", *M7, flags], [source])
         bytes_of[kind, flags] = code_bytes(made)
     small, fast = bytes_of["platformio", "-Os"], bytes_of["platformio", "-O3"]
