@@ -198,7 +198,7 @@ def _account(
 ) -> Measurement:
     worst = max(runs, key=lambda run: run.counts.instructions)
     timing = timing_model(target.core.name) if worst.counts.edges else None
-    edges = decoded(worst.counts.edges, elf, {})
+    edges = decoded(worst.counts, elf, {})
     profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else ())
     parts = profile.by_segment()
     cycles = sum(profile.cycles) if timing else None
