@@ -515,6 +515,14 @@ def evaluate(
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
 )
+@click.option("--fast", is_flag=True, help="Instructions alone: no cycles, no memory system.")
+@click.option(
+    "--place",
+    "places",
+    metavar="PART=MEMORY",
+    multiple=True,
+    help="weights=flash|sram|dtcm, arena=sram|dtcm. [default: weights=flash, arena=sram]",
+)
 @choice_options
 @data_option()
 @model_options
@@ -529,6 +537,7 @@ def bench(
     classes: int | None,
     arguments: tuple[str, ...],
     profile: bool,
+    places: tuple[str, ...],
     pins: tuple[str, ...],
     as_json: bool,
     **how: Any,
@@ -542,18 +551,21 @@ def bench(
     ndtool bench --target cortex-m7
     ndtool bench model.int8.tflite --target stm32h743 --profile
     ndtool bench model.int8.tflite --target nrf52840 --optimize sram
+    ndtool bench model.int8.tflite --target stm32h7a3 --place weights=sram --place arena=dtcm
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
     """
     from ndtool.benchmarks import report
     from ndtool.benchmarks.bench import bench as run_bench
     from ndtool.benchmarks.bench import data_inputs
     from ndtool.benchmarks.inputs import RandomInputs
+    from ndtool.benchmarks.placement import parse_placement
     from ndtool.benchmarks.subject import open_subject
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note
     from ndtool.train.setup import parse_shape
 
     target = load_target(target_name)
+    how["place"] = parse_placement(places, target)
     shape = parse_shape(input_shape) if input_shape else None
     what = str(_last_run().path) if subject is None else subject
     opened = open_subject(what, input_shape=shape, classes=classes, arguments=arguments)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.results import Measurement
 from ndtool.benchmarks.subject import Subject
 from ndtool.benchmarks.targets import Target
@@ -28,6 +29,8 @@ def bench(
     keep: Path | None = None,
     optimize: str = "latency",
     pins: Mapping[str, str] | None = None,
+    fast: bool = False,
+    place: Placement = USUAL,
 ) -> Measurement:
     """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
 
@@ -35,13 +38,21 @@ def bench(
         subject: from `open_subject`. target: from `load_target`.
         inputs: of each run; None takes two random ones.
         emulator, compiler, keep: as for `measure`.
+        fast, place: as for `measure`.
         optimize, pins: what kernels are chosen for, and those chosen by hand, as for `compile_tflite`.
 
     Raises:
         NdtoolError: the model cannot be compiled, a tool is missing, or the firmware fails.
     """
     run = partial(
-        measure, target=target, inputs=inputs or RandomInputs(), emulator=emulator, compiler=compiler, keep=keep
+        measure,
+        target=target,
+        inputs=inputs or RandomInputs(),
+        emulator=emulator,
+        compiler=compiler,
+        keep=keep,
+        fast=fast,
+        place=place,
     )
     if subject.model is None:
         if subject.elf is None:

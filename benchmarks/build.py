@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ndtool.benchmarks import firmware_sources
 from ndtool.benchmarks.cache import cache_entry
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 from ndtool.export.c.library import CLibrary
@@ -62,10 +63,12 @@ def build_firmware(
     *,
     compiler: str = "zig",
     systick: bool = False,
+    place: Placement = USUAL,
 ) -> Firmware:
     """Compile a library with its harness and link it at a target's addresses.
 
-    Objects are cached by their contents. `systick` starts the instruction clock that QEMU's count is read from.
+    Objects are cached by their contents. `place` says where weights and arena lie. `systick` starts the instruction
+    clock that QEMU's count is read from.
 
     Raises:
         NdtoolError: no such compiler, it is not installed, or it refuses the sources (its first message is given).
@@ -84,7 +87,7 @@ def build_firmware(
         units += _units({name: text, **headers}, (level,))
     define = ("-DNDTOOL_SYSTICK",) if systick else ()
     units += _units(support, ("-O3", *define, "-fno-builtin"))
-    script = _stored({"firmware.ld": firmware_sources.linker_script(library, memory)}) / "firmware.ld"
+    script = _stored({"firmware.ld": firmware_sources.linker_script(library, memory, place)}) / "firmware.ld"
     with replacing(out) as temporary:
         if compiler == "zig":
             _zig_link(units, core, script, temporary)

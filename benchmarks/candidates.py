@@ -64,7 +64,7 @@ def _measure(missing: Sequence[tuple[str, Slot]], target: Target, objective: Obj
     slots = [slot for _, slot in missing]
     library = trial_library(slots, objective.name)
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
-        found = run(library, target, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room))
+        found = run(library, target, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room), fast=True)
         code = kernel_sizes(FirmwareElf(Path(room) / "firmware.elf"), library)
     costs = iter([layer.cost.instructions or 0 for layer in found.layers])
     for key, slot in missing:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import START, STOP, Emulator, UnicornEmulator
 from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.profile import Profile
 from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, Peak, SampleResult, Sram
 from ndtool.benchmarks.stack import StackRegion, stack_region
 from ndtool.benchmarks.targets import Target
-from ndtool.benchmarks.timing import timing_model
+from ndtool.benchmarks.timing import Cycles, TimingModel
 from ndtool.errors import NdtoolError
 from ndtool.export.c import write_library
 from ndtool.export.c.library import CLibrary
@@ -49,6 +50,8 @@ def measure(
     compiler: str = "zig",
     keep: Path | None = None,
     reference: bytes | None = None,
+    fast: bool = False,
+    place: Placement = USUAL,
 ) -> Measurement:
     """Measure a library, or a firmware of the user's with markers, on a target.
 
@@ -60,6 +63,8 @@ def measure(
         compiler: "zig" or "gcc"; of no effect on an ELF.
         keep: folder for the C library, the firmware, the inputs and the outputs.
         reference: the TFLite model whose reference kernels' outputs every output byte is compared with.
+        fast: counts alone, no cycles.
+        place: where weights and arena lie; of no effect on an ELF.
 
     Raises:
         NdtoolError: a tool is missing, the firmware cannot be built, faults or does not end.
@@ -68,12 +73,14 @@ def measure(
         raise NdtoolError(f"no emulator {emulator!r}: choose from {', '.join(EMULATORS)}")
     if emulator == "qemu" and not isinstance(subject, CLibrary):
         raise NdtoolError(f"{subject}: it is linked for its own board, not for QEMU's: use --emulator unicorn")
+    if emulator == "qemu" and place != USUAL:
+        raise NdtoolError("QEMU's boards have one SRAM: --place needs --emulator unicorn")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         library: CLibrary | None = None
         firmware: Firmware | None = None
         if isinstance(subject, CLibrary):
             library, path = subject, (keep or Path(room)) / "firmware.elf"
-            firmware = build_firmware(library, target.core, target.memory, path, compiler=compiler)
+            firmware = build_firmware(library, target.core, target.memory, path, compiler=compiler, place=place)
         else:
             path = subject
         elf = FirmwareElf(path)
@@ -84,12 +91,13 @@ def measure(
             runnable = FirmwareElf(there)
         ports = library_ports(library, runnable) if library else elf_ports(elf)
         samples = samples_for(inputs, ports.inputs)
-        runs, machine = _run_all(runnable, library, target, ports, samples, emulator)
+        runs, machine = _run_all(runnable, library, target, ports, samples, emulator, fast)
         if keep:
             _keep(keep, library, target, samples, runs)
         mismatches = _compare(reference, samples, runs, ports)
         origin = inputs.origin if ports.inputs else "the firmware's own: it has no ndtool_input"
-        return _account(library, elf, target, runs, mismatches, origin, machine, firmware)
+        found = _account(library, elf, target, runs, mismatches, origin, machine, firmware, fast)
+        return replace(found, place=place)
 
 
 # Running
@@ -110,11 +118,12 @@ def _run_all(
     ports: Ports,
     samples: Sequence[Sample],
     emulator: str,
+    fast: bool,
 ) -> tuple[list[_Run], _Machine]:
     arena = (elf.symbols[ARENA].address, library.arena_bytes) if library else None
     memory = target.core.qemu_memory if emulator == "qemu" else target.memory
     runs = []
-    with closing(_emulator(emulator, elf, library, target)) as machine:
+    with closing(_emulator(emulator, elf, library, target, fast)) as machine:
         for index, sample in enumerate(samples):
             if index:
                 machine.rewind()
@@ -125,12 +134,13 @@ def _run_all(
         return runs, _Machine(name=machine.name, note=machine.note)
 
 
-def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target) -> Emulator:
+def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target, fast: bool) -> Emulator:
     if name == "qemu":
         from ndtool.benchmarks.qemu import QemuEmulator
 
         return QemuEmulator(elf, target.core)
-    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library))
+    waits = None if fast or not target.has_waits else target.waits
+    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library), waits=waits)
 
 
 def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
@@ -195,24 +205,29 @@ def _account(
     origin: str,
     machine: _Machine,
     firmware: Firmware | None,
+    fast: bool,
 ) -> Measurement:
     worst = max(runs, key=lambda run: run.counts.instructions)
-    timing = timing_model(target.core.name) if worst.counts.edges else None
+    timing = TimingModel(target, simulated=bool(worst.counts.events)) if worst.counts.edges and not fast else None
     edges = decoded(worst.counts, elf, {})
-    profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else ())
-    parts = profile.by_segment()
-    cycles = sum(profile.cycles) if timing else None
+    none = [Cycles(issue=0.0, stalls=0.0, branch=0.0)] * len(edges)
+    profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else none)
+    parts = {key: _told(cost, timing is not None) for key, cost in profile.by_segment().items()}
+    whole = _told(profile.costs(lambda _: None).get(None, _none(True)), timing is not None)
     return Measurement(
         model=library.name if library else elf.path.name,
         target=target,
         macs=library.macs if library else None,
-        cost=Cost(instructions=worst.counts.instructions, cycles=cycles),
+        cost=replace(whole, instructions=worst.counts.instructions),
         glue=parts.get(_GLUE, _none(timing is not None)),
         sram=_sram(elf, library, max(run.stack for run in runs)),
         flash=elf.flash(own=library is not None),
         peak=_peak(library) if library and library.layers else None,
         layers=_layers(library, parts, timing is not None) if library else (),
-        functions=tuple(FunctionResult(name=str(name), cost=cost) for name, cost in profile.by_function(elf).items()),
+        functions=tuple(
+            FunctionResult(name=str(name), cost=_told(cost, timing is not None))
+            for name, cost in profile.by_function(elf).items()
+        ),
         mix=profile.mix(),
         samples=tuple(
             SampleResult(
@@ -232,6 +247,11 @@ def _account(
         objective=library.objective if library else None,
         versions={name: version(name) for name in ("ndtool", "unicorn", "capstone", "ziglang")},
     )
+
+
+def _told(cost: Cost, timed: bool) -> Cost:
+    """A cost without cycles where none were modelled."""
+    return cost if timed else Cost(instructions=cost.instructions, cycles=None)
 
 
 def _none(counted: bool) -> Cost:

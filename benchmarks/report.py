@@ -33,6 +33,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "macs": m.macs,
         **_cost(m.cost),
         "latency_ms": m.latency_ms,
+        "latency_error": m.latency_error,
+        "place": {"weights": m.place.weights, "arena": m.place.arena},
         "sram": {
             "arena": m.sram.arena,
             "stack": m.sram.stack,
@@ -123,7 +126,13 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "versions": dict(m.versions),
         "timing": None
         if m.timing is None
-        else {"model": m.timing.name, "description": m.timing.description, "validated": m.timing.validated},
+        else {
+            "model": m.timing.name,
+            "description": m.timing.description,
+            "validated": m.timing.validated,
+            "error": m.timing.error,
+            "trust": m.timing.trust,
+        },
     }
 
 
@@ -143,6 +152,7 @@ def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Sectio
     found = [_layers(measurement, profile)] if measurement.layers else []
     if profile and measurement.layers:
         found.append(_kernels(measurement))
+        found += [_where(measurement)] if measurement.cost.parts else []
         found += [section for section in [_choices(measurement)] if section.rows]
     if profile and measurement.functions:
         found += [_functions(measurement), _mix(measurement)]
@@ -163,11 +173,15 @@ def _summary(m: Measurement) -> Section:
     if m.macs:
         rows.append(("instructions per MAC", _ratio(m.cost.instructions, m.macs), ""))
     if m.timing and m.latency_ms is not None:
-        trust = "validated" if m.timing.validated else "not validated against silicon"
         clock = f"at {m.target.clock_hz / 1e6:g} MHz" + ("" if m.target.is_board else ", nominal")
-        rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}"))
-        rows += [("", "", part) for part in m.timing.description.split("; ")]
-        rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"modelled, {clock}"))
+        rows.append(("cycles", _whole(m.cost.cycles), f"modelled: {m.timing.description}"))
+        rows += [
+            ("", "", f"{_whole(spent)} {_REASONS.get(reason, f'waiting for {reason}')}")
+            for reason, spent in _reasons(m.cost)
+        ]
+        known = f" ± {math.ceil(100 * m.timing.error)} %" if m.timing.error else ""
+        rows.append(("latency", f"{m.latency_ms:,.3f} ms{known}".replace(",", " "), f"modelled, {clock}"))
+        rows.append(("", "", m.timing.trust))
     rows.append(("outputs", *_exactness(m)))
     if m.untrained:
         rows.append(("weights", "random", "untrained, calibrated on noise"))
@@ -180,6 +194,15 @@ def _summary(m: Measurement) -> Section:
         shown = [flag for flag in m.flags if flag.startswith(("-mcpu", "-O"))]
         rows.append(("compiler", m.compiler, " ".join(shown)))
     return Section(title=f"{m.model} on {m.target.title}", headings=_SUMMARY, rows=tuple(rows), left=3)
+
+
+_REASONS = {"issue": "issue", "stalls": "waiting for results", "branch": "branches"}
+
+
+def _reasons(cost: Cost) -> list[tuple[str, float]]:
+    """Where cycles went, most first; nothing below a thousandth."""
+    spent = sorted(cost.parts.items(), key=lambda item: -item[1])
+    return [(reason, cycles) for reason, cycles in spent if cycles >= 1e-3 * (cost.cycles or 0.0)]
 
 
 _SUMMARY = ("quantity", "value", "how it is known")
@@ -296,6 +319,31 @@ def _kernels(m: Measurement) -> Section:
     return Section(title="kernels, each with what it calls", headings=headings, rows=rows)
 
 
+def _where(m: Measurement) -> Section:
+    """Why each layer takes the cycles that it takes."""
+    reasons = [reason for reason, _ in _reasons(m.cost)]
+
+    def shares(cost: Cost) -> tuple[str, ...]:
+        return tuple(_share(cost.parts.get(reason, 0.0), cost.cycles) for reason in reasons)
+
+    rows = [
+        (
+            _layer_label(layer, m.model),
+            layer.kernel.removeprefix("nd_"),
+            _whole(layer.cost.cycles),
+            *shares(layer.cost),
+        )
+        for layer in m.layers
+    ]
+    rows.append(("total", "", _whole(m.cost.cycles), *shares(m.cost)))
+    return Section(
+        title="where cycles go (stalls: waiting for results; a memory's name: waiting for it)",
+        headings=("layer", "kernel", "cycles", *reasons),
+        rows=tuple(rows),
+        left=2,
+    )
+
+
 def _choices(m: Measurement) -> Section:
     """Layers that could have had another kernel, with what was measured of each."""
     rows = []
@@ -343,8 +391,12 @@ def _layer(layer: LayerResult) -> dict[str, Any]:
     }
 
 
-def _cost(cost: Cost) -> dict[str, int | float | None]:
-    return {"instructions": cost.instructions, "cycles": None if cost.cycles is None else round(cost.cycles)}
+def _cost(cost: Cost) -> dict[str, Any]:
+    found: dict[str, Any] = {"instructions": cost.instructions}
+    found["cycles"] = None if cost.cycles is None else round(cost.cycles)
+    if cost.parts:
+        found["cycles_by_reason"] = {reason: round(cycles) for reason, cycles in cost.parts.items()}
+    return found
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

@@ -64,6 +64,11 @@ class Target:
     caches: tuple[Cache, ...] = ()
 
     @property
+    def has_waits(self) -> bool:
+        """Whether any memory makes the core wait: of a bare core none does."""
+        return any(region.wait for region in self.memory.values())
+
+    @property
     def waits(self) -> MemoryMap:
         """The memory system to simulate. A region within another is looked at first and ends where it ends."""
         banks = [

@@ -51,7 +51,7 @@ def test_the_keys_are_those_that_are_documented(measured, tmp_path):
 
 def test_tables_show_totals_and_what_numbers_are(measured):
     text = "\n".join(" ".join(row) for section in report.sections(measured) for row in section.rows)
-    assert "modelled, not validated against silicon" in text
+    assert "modelled: issue, dependencies and branches" in text
     titles = [section.title for section in report.sections(measured)]
     assert "peak of the arena: tiny_quantize_input, QUANTIZE tiny_quantize_input output" in titles
     assert titles[-1].startswith("tiny on STM32F746")
