@@ -6,7 +6,10 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     clock_hz                of the target; nominal where it is a bare core
     macs                    multiply-accumulates of one inference; null for a user's own firmware
     instructions            counted between the markers, in the run that has most
-    cycles, latency_ms      modelled; null where the emulator counts no blocks (qemu)
+    cycles, latency_ms      modelled; null where the emulator counts no blocks (qemu), and with --fast
+    cycles_by_reason        cycles of issue, stalls (waiting for results), branch, and waiting for each memory
+    latency_error           nine of ten programs of the timing model's class were closer to silicon; null: no class
+    place                   weights, arena: the memories that they lie in
     sram                    bytes: arena (planned), stack (painted), static (.data and .bss), total; caller: the
                             caller's float buffers, which are not in the total
     flash                   bytes: code, weights, total; kernels and glue make up code
@@ -14,14 +17,15 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     fits                    flash and SRAM suffice; null on a bare core
     excess                  bytes by which flash or sram is exceeded
     layers                  list of: symbol, name, kind, kernel, output_shape, macs, weight_bytes, live_bytes,
-                            is_end (converts float inputs or outputs), instructions, cycles, alternatives
-                            [kernel, instructions measured] that the kernel was chosen from, steps (of the strip
-                            that the layer is made in, band by band of rows; null: whole)
-    glue                    instructions and cycles in no layer
-    ends                    instructions and cycles of the layers with is_end
+                            is_end (converts float inputs or outputs), instructions, cycles, cycles_by_reason,
+                            alternatives [kernel, instructions measured] that the kernel was chosen from, steps (of
+                            the strip that the layer is made in, band by band of rows; null: whole)
+    glue                    instructions, cycles and cycles_by_reason in no layer
+    ends                    the same of the layers with is_end
     peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
-    kernels                 list of: name, layers (how many), macs, instructions, cycles; with what they call
-    functions               list of: name, instructions, cycles; each without what it calls
+    kernels                 list of: name, layers (how many), macs, instructions, cycles, cycles_by_reason; with
+                            what they call
+    functions               list of: name, instructions, cycles, cycles_by_reason; each without what it calls
     mix                     instructions by class
     runs                    list of: instructions, stack, mismatches (bytes), output_bytes
     instruction_range       fewest and most of any run
@@ -29,7 +33,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     objective               what kernels were chosen for; null for a user's own firmware
     untrained               a MODEL by name, on random weights
     emulator, emulator_note, compiler, flags, versions
-    timing                  model, description, validated
+    timing                  model, description, validated (on this board), error, trust (in words); null: no cycles
 """
 
 import json
@@ -392,11 +396,11 @@ def _layer(layer: LayerResult) -> dict[str, Any]:
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
-    found: dict[str, Any] = {"instructions": cost.instructions}
-    found["cycles"] = None if cost.cycles is None else round(cost.cycles)
-    if cost.parts:
-        found["cycles_by_reason"] = {reason: round(cycles) for reason, cycles in cost.parts.items()}
-    return found
+    return {
+        "instructions": cost.instructions,
+        "cycles": None if cost.cycles is None else round(cost.cycles),
+        "cycles_by_reason": {reason: round(cycles) for reason, cycles in cost.parts.items()} or None,
+    }
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:
@@ -406,6 +410,10 @@ def _sum(costs: Sequence[Cost]) -> Cost:
     return Cost(
         instructions=sum(instructions) if len(instructions) == len(costs) else None,
         cycles=sum(cycles) if len(cycles) == len(costs) else None,
+        parts={
+            reason: sum(cost.parts.get(reason, 0.0) for cost in costs)
+            for reason in dict.fromkeys(reason for cost in costs for reason in cost.parts)
+        },
     )
 
 

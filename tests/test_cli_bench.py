@@ -126,7 +126,7 @@ def test_bench_prints_tables_that_end_with_the_summary(ndtool):
     assert done.code == 0
     summary = done.out.rindex("small on STM32F746")
     assert summary > done.out.index("\nmemory") > done.out.index("peak of the arena: small_layer_00, FULLY_CONNECTED")
-    for row in ("bit-exact", "modelled: issue, dependencies and branches", "fits", "2 runs"):
+    for row in ("bit-exact", "modelled: issue, dependencies, branches and memory", "fits", "2 runs"):
         assert row in done.out[summary:]
     assert done.err == ""
 

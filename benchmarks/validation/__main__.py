@@ -10,6 +10,7 @@ import click
 from ndtool.benchmarks.timing.about import ACCURACY
 from ndtool.benchmarks.validation.compare import Comparison, accuracy, compare, summary
 from ndtool.benchmarks.validation.points import read_points
+from ndtool.benchmarks.validation.page import write_page
 from ndtool.console import table
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
@@ -20,7 +21,8 @@ from ndtool.files import write_atomic
 @click.option("--only", default="", help="Only points whose name has this in it.")
 @click.option("--json", "as_json", is_flag=True, help="Points and summary as JSON on stdout.")
 @click.option("--update", is_flag=True, help="Write the errors that cores have earned into validation/accuracy.json.")
-def main(folder: Path, only: str, as_json: bool, update: bool) -> None:
+@click.option("--page", type=click.Path(path_type=Path), help="A Markdown page to put the tables into.")
+def main(folder: Path, only: str, as_json: bool, update: bool, page: Path | None) -> None:
     """Run the programs of the manifest from FOLDER, which holds copies of the repositories it names."""
     points, elsewhere = read_points()
     found: list[Comparison] = []
@@ -28,6 +30,8 @@ def main(folder: Path, only: str, as_json: bool, update: bool) -> None:
         for one in compare([point for point in points if only in point.name], elsewhere, folder):
             print(f"{one.point.name}: {100 * one.error:+.1f} %", file=sys.stderr)
             found.append(one)
+        if page and found:
+            write_page(found, page)
     except NdtoolError as error:
         raise click.ClickException(str(error)) from error
     if not found:
