@@ -463,6 +463,14 @@ def _evaluate_c(
     "--keep", type=click.Path(path_type=Path), help="Folder for the C library, the ELF, the inputs and outputs."
 )
 @board_options
+@click.option("--fast", is_flag=True, help="Instructions alone: no cycles, no memory system.")
+@click.option(
+    "--place",
+    "places",
+    metavar="PART=MEMORY",
+    multiple=True,
+    help="weights=flash|sram|dtcm, arena=sram|dtcm. [default: weights=flash, arena=sram]",
+)
 @data_option()
 @model_options
 @json_option
@@ -479,6 +487,7 @@ def bench(
     pins: dict[str, str],
     gdb: str | None,
     gdb_reset: str | None,
+    places: tuple[str, ...],
     as_json: bool,
     **how: Any,
 ) -> int:
@@ -492,6 +501,7 @@ def bench(
     ndtool bench --target cortex-m7
     ndtool bench model.int8.tflite --target stm32h743 --profile
     ndtool bench model.int8.tflite --target nrf52840 --optimize sram
+    ndtool bench model.int8.tflite --target stm32h7a3 --place weights=sram --place arena=dtcm
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
     ndtool bench model.int8.tflite --target nrf52840 --gdb localhost:3333 --json
     """
@@ -499,12 +509,14 @@ def bench(
     from ndtool.benchmarks.bench import bench as run_bench
     from ndtool.benchmarks.bench import data_inputs
     from ndtool.benchmarks.inputs import RandomInputs
+    from ndtool.benchmarks.placement import parse_placement
     from ndtool.benchmarks.subject import open_subject
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note
     from ndtool.train.setup import parse_shape
 
     target, link = load_target(target_name), _link(gdb, gdb_reset)
+    how["place"] = parse_placement(places, target)
     shape = parse_shape(input_shape) if input_shape else None
     what = str(_last_run().path) if subject is None else subject
     opened = open_subject(what, input_shape=shape, classes=classes, arguments=arguments)

@@ -9,6 +9,7 @@ from ndtool.benchmarks.board import BoardLink, require_board
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.results import Measurement
 from ndtool.benchmarks.subject import Subject
 from ndtool.benchmarks.targets import Target
@@ -32,13 +33,15 @@ def bench(
     pins: Mapping[str, str] | None = None,
     board: BoardLink | None = None,
     board_init: Path | None = None,
+    fast: bool = False,
+    place: Placement = USUAL,
 ) -> Measurement:
     """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
 
     Args:
         subject: from `open_subject`. target: from `load_target`.
         inputs: of each run; None takes two random ones.
-        emulator, compiler, keep, board, board_init: as for `measure`.
+        emulator, compiler, keep, board, board_init, fast, place: as for `measure`.
         optimize, pins: what kernels are chosen for, and those chosen by hand, as for `compile_tflite`.
 
     Raises:
@@ -55,6 +58,8 @@ def bench(
         keep=keep,
         board=board,
         board_init=board_init,
+        fast=fast,
+        place=place,
     )
     if subject.model is None:
         if subject.elf is None:

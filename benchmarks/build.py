@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ndtool.benchmarks import firmware_sources
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.cache import cache_entry
 from ndtool.errors import NdtoolError
@@ -62,6 +63,7 @@ def build_firmware(
     compiler: str = "zig",
     clock: str = "",
     init: Path | None = None,
+    place: Placement = USUAL,
 ) -> Firmware:
     """Compile a library with its harness and link it at a target's addresses.
 
@@ -72,6 +74,7 @@ def build_firmware(
         compiler: "zig" or "gcc".
         clock: what counts between the markers: "" (nothing), or a key of CLOCKS.
         init: a C file of the user's with ndtool_board_init, for "board".
+        place: where weights and arena lie.
 
     Raises:
         NdtoolError: no such compiler, it is not installed, or it refuses the sources (its first message is given).
@@ -92,7 +95,7 @@ def build_firmware(
     units += _units(support, ("-O3", *define, "-fno-builtin"))
     if init is not None:
         units += _units({"ndtool_board_init.c": _read_source(init)}, (level,))
-    memory_map = firmware_sources.linker_script(library, memory, real=clock == "board")
+    memory_map = firmware_sources.linker_script(library, memory, place, real=clock == "board")
     script = _stored({"firmware.ld": memory_map}) / "firmware.ld"
     with replacing(out) as temporary:
         if compiler == "zig":

@@ -12,8 +12,8 @@ from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.firmware_sources import KERNEL_BOUNDS
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure as run
-from ndtool.benchmarks.targets import Target
-from ndtool.benchmarks.timing import timing_model
+from ndtool.benchmarks.targets import Target, load_target
+from ndtool.benchmarks.timing import TimingModel
 from ndtool.cache import cache_entry
 from ndtool.export.c.call import Call, Constant, Part, Scratch, Slot, Strip, Struct
 from ndtool.export.c.choose import Measure, Prices
@@ -26,18 +26,21 @@ from ndtool.files import write_atomic
 
 
 def pricing(target: Target, objective: Objective, *, compiler: str = "zig") -> Measure:
-    """A measure for compile_tflite: modelled cycles of each call or strip on a core, and the size of its kernels' code.
+    """A measure for compile_tflite: modelled cycles of each call or strip, and the size of its kernels' code.
 
-    Compiled as the objective wants it. What was measured once is read from the cache as long as the call, its kernels,
-    the compiler, its flags and the core stay the same.
+    The cycles are those of the target's core, without its memory's waits, compiled as the objective wants it. What was
+    measured once is read from the cache as long as the call, its kernels, the compiler, its flags and the core stay the
+    same.
     """
 
+    core = load_target(target.core.name)
+
     def measure(slots: Sequence[Slot]) -> Prices:
-        keys = [_key(slot, target, objective, compiler) for slot in slots]
+        keys = [_key(slot, core, objective, compiler) for slot in slots]
         entries = {key: cache_entry("prices", key) / "price.json" for key in keys}
         missing = {key: slot for key, slot in zip(keys, slots, strict=True) if not entries[key].is_file()}
         if missing:
-            _measure(list(missing.items()), target, objective, compiler)
+            _measure(list(missing.items()), core, objective, compiler)
         prices = [json.loads(entries[key].read_text(encoding="utf-8")) for key in keys]
         return Prices(
             costs=tuple(float(price["cycles"]) for price in prices),
@@ -60,12 +63,12 @@ def compile_options(
     }
 
 
-def _measure(missing: Sequence[tuple[str, Slot]], target: Target, objective: Objective, compiler: str) -> None:
+def _measure(missing: Sequence[tuple[str, Slot]], core: Target, objective: Objective, compiler: str) -> None:
     """Execute calls and strips once, all in one firmware, and write what each cost into the cache."""
     slots = [slot for _, slot in missing]
     library = trial_library(slots, objective.name)
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
-        found = run(library, target, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room))
+        found = run(library, core, inputs=RandomInputs(count=1), compiler=compiler, keep=Path(room))
         code = kernel_sizes(FirmwareElf(Path(room) / "firmware.elf"), library)
     costs = iter([layer.cost.cycles or 0.0 for layer in found.layers])
     for key, slot in missing:
@@ -89,14 +92,14 @@ def _kernels(slot: Slot) -> set[str]:
     return {call.kernel for call in slot.calls} | ({"nd_move"} if isinstance(slot, Strip) else set())
 
 
-def _key(slot: Slot, target: Target, objective: Objective, compiler: str) -> str:
+def _key(slot: Slot, core: Target, objective: Objective, compiler: str) -> str:
     """A digest of all that a price depends on."""
     version = gcc_version() if compiler == "gcc" else zig_version()
     texts = [
-        timing_model(target.core.name).about.name,
+        TimingModel(core, simulated=False).about.name,
         objective.compiler_flag,
-        target.core.name,
-        target.core.zig_cpu,
+        core.name,
+        core.core.zig_cpu,
         GCC if compiler == "gcc" else "zig",
         version,
     ]

@@ -2,9 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.instructions import Block, count, decode
+
+
+class Code(Protocol):
+    """Where a block's bytes are found: an ELF file, or a machine's memory."""
+
+    def code(self, address: int, count: int) -> bytes:
+        """Bytes of instructions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +24,16 @@ class Segments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """Control went from one block to another `count` times while in `segment`. `previous` is None at the start."""
+    """Control went from one block to another `count` times while in `segment`. `previous` is None at the start.
+
+    `events` counts, for each memory bank, what of memory.Event happened in the block; empty where none was simulated.
+    """
 
     previous: Block | None
     block: Block
     segment: int
     count: int
+    events: Sequence[Sequence[int]] = ()
 
     @property
     def taken(self) -> bool:
@@ -36,29 +47,34 @@ RawEdges = Sequence[tuple[int, int, int, int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """One run from marker to marker. `edges` is empty where no blocks are counted; `cycles` are a board's own."""
+    """One run from marker to marker.
+
+    `edges` is empty where the emulator counts no blocks. `events` has, for each edge, a row for each memory bank with a
+    count for each memory.Event; it is empty where no memory was simulated. `cycles` are a board's own.
+    """
 
     instructions: int | None
     edges: RawEdges
     cycles: int | None = None
+    events: Sequence[Sequence[Sequence[int]]] = ()
 
 
-def instructions_of(edges: RawEdges, elf: FirmwareElf) -> int:
+def instructions_of(edges: RawEdges, source: Code) -> int:
     """The exact number of instructions executed: blocks times their lengths."""
     lengths: dict[tuple[int, int], int] = {}
     for _, _, address, size, _, _ in edges:
         if (address, size) not in lengths:
-            lengths[address, size] = count(elf.code(address, size))
+            lengths[address, size] = count(source.code(address, size))
     return sum(lengths[address, size] * times for _, _, address, size, _, times in edges)
 
 
-def decoded(edges: RawEdges, elf: FirmwareElf, known: dict[tuple[int, int], Block]) -> tuple[Edge, ...]:
+def decoded(counts: Counts, source: Code, known: dict[tuple[int, int], Block]) -> tuple[Edge, ...]:
     """Edges with their blocks' instructions; `known` keeps blocks from one call to the next."""
 
     def block(address: int, size: int) -> Block:
         key = (address, size)
         if key not in known:
-            known[key] = decode(address, elf.code(address, size))
+            known[key] = decode(address, source.code(address, size))
         return known[key]
 
     return tuple(
@@ -67,7 +83,8 @@ def decoded(edges: RawEdges, elf: FirmwareElf, known: dict[tuple[int, int], Bloc
             block=block(address, size),
             segment=segment,
             count=times,
+            events=counts.events[index] if counts.events else (),
         )
-        for previous, previous_size, address, size, segment, times in edges
+        for index, (previous, previous_size, address, size, segment, times) in enumerate(counts.edges)
         if times
     )

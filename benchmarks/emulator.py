@@ -1,12 +1,18 @@
 """Firmware on an emulated Cortex-M: Unicorn, with every basic block counted by native code."""
 
 import ctypes
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from ndtool.benchmarks import native_code
 from ndtool.benchmarks.counts import Counts, RawEdges, Segments, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.image import FirmwareImage
+from ndtool.benchmarks.memory import Event, MemoryMap, MemorySystem
+from ndtool.benchmarks.peripherals import Peripherals, leave_it
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 
@@ -15,8 +21,9 @@ STOPPED, FAULT, TICKS = "ndtool_stopped", "ndtool_fault", "ndtool_ticks"  # of f
 BOARD_INIT = "ndtool_board_init"
 MARKERS = "call empty functions ndtool_start and ndtool_stop around the code to be measured"
 _PAGE = 4096
-_RETURN = b"\x70\x47"  # bx lr
+_BX_LR = b"\x70\x47"
 _PRIVATE_BUS = (0xE0000000, 0x100000)  # SysTick, SCB, FPU, DWT: plain memory here, so that start-up code can write it
+_RETURN = 0x9FFFF000  # where a function called from here returns to: a page of its own, where code may be
 _BOOT_INSTRUCTIONS = 500_000_000
 RUN_INSTRUCTIONS = 10_000_000_000  # the largest network that fits a board is below half of this on a Cortex-M0+
 
@@ -46,16 +53,30 @@ class Emulator(Protocol):
         """Let go of the machine."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """What is measured in a firmware without markers: a call of the function at `entry`.
+
+    Reset is executed as far as `ready`; then the functions at `calls` are called in turn, to set up what it needs.
+    """
+
+    ready: int
+    entry: int
+    calls: tuple[int, ...] = ()
+
+
 class UnicornEmulator:
-    """A firmware in Unicorn, brought from reset to ndtool_start."""
+    """A firmware in Unicorn, brought from reset to ndtool_start, or to the call of a function."""
 
     def __init__(
         self,
-        elf: FirmwareElf,
+        elf: FirmwareElf | FirmwareImage,
         core: Core,
         memory: Mapping[str, Region],
         segments: Segments,
         *,
+        function: Function | None = None,
+        waits: MemoryMap | None = None,
         native: bool = True,
         limit: int = RUN_INSTRUCTIONS,
         skip: Collection[str] = (),
@@ -67,6 +88,8 @@ class UnicornEmulator:
             core: what executes it; the instruction set is the core's own (a Cortex-M0 refuses SMLAD).
             memory: regions that exist beside what the ELF loads.
             segments: what counts are kept apart by.
+            function: what to measure in place of the code between the markers; peripherals are then stubs.
+            waits: the memory system to simulate; None: none, which is faster.
             native: count in C, compiled on first use; otherwise, or where that fails, in Python, some 50 times slower.
             limit: instructions after which a run is given up.
             skip: functions that return at once: they wait for what is not emulated.
@@ -78,8 +101,8 @@ class UnicornEmulator:
         from unicorn import arm_const
 
         self._elf, self._core, self._limit = elf, core, limit
-        self._start = elf.address_of(START, MARKERS)
-        self._stop = elf.address_of(STOP, MARKERS)
+        self._start = function.ready if function else elf.address_of(START, MARKERS)
+        self._stop = _RETURN if function else elf.address_of(STOP, MARKERS)
         self._registers = arm_const
         self._unicorn = unicorn
         # Not UC_MODE_MCLASS: with it Unicorn takes every core for a Cortex-M33.
@@ -88,14 +111,24 @@ class UnicornEmulator:
         self._ram = _map(self._uc, elf, memory)
         for name in skip:
             if name in elf.symbols:
-                self._uc.mem_write(elf.symbols[name].address, _RETURN)
+                self._uc.mem_write(elf.symbols[name].address, _BX_LR)
+        if function:
+            self._uc.mem_map(_RETURN, _PAGE)
+            Peripherals(self._uc)
         self._fault: tuple[str, int, int] | None = None
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
-        self._counter, self.note = _counter(self._uc, segments, native)
+        self._counter, self.note = _counter(self._uc, segments, waits, native)
         self.name = f"unicorn {unicorn.__version__} ({core.unicorn_cpu})"
         stack, reset = reset_vector(elf)
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._go(reset, self._start, _BOOT_INSTRUCTIONS)
+        if function:
+            for address in function.calls:
+                self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
+                self._go(address, _RETURN, _BOOT_INSTRUCTIONS)
+            self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
+            self._start = function.entry
+        self._counter.watch_memory(self._uc)
         self._context = self._uc.context_save()
         self._saved = [(start, bytes(self._uc.mem_read(start, size))) for start, size in self._ram]
 
@@ -125,8 +158,12 @@ class UnicornEmulator:
             NdtoolError: a fault, or the limit of instructions.
         """
         self._go(self._start, self._stop, self._limit)
-        edges = self._counter.edges()
-        return Counts(instructions=instructions_of(edges, self._elf), edges=edges)
+        edges, events = self._counter.edges()
+        return Counts(instructions=instructions_of(edges, self), edges=edges, events=events)
+
+    def code(self, address: int, count: int) -> bytes:
+        """Instructions as they are in memory now."""
+        return self.read(address, count)
 
     def rewind(self) -> None:
         """Back to ndtool_start, with registers and memory as they were."""
@@ -181,22 +218,23 @@ class UnicornEmulator:
         return NdtoolError(f"{place}: {error}")
 
 
-def reset_vector(elf: FirmwareElf) -> tuple[int, int]:
-    """Initial SP and PC: the first two words of the lowest loaded segment.
+def reset_vector(elf: FirmwareElf | FirmwareImage) -> tuple[int, int]:
+    """Initial SP and PC: the first two words of the lowest loaded segment, or where an image says.
 
     Raises:
         NdtoolError: these are no address of code with the Thumb bit.
     """
     lowest = min((s for s in elf.segments if s.data), key=lambda s: s.load_address, default=None)
-    if lowest is not None and len(lowest.data) >= 8:
-        stack, reset = (int.from_bytes(lowest.data[at : at + 4], "little") for at in (0, 4))
+    first = elf.vectors - lowest.load_address if lowest and isinstance(elf, FirmwareImage) else 0
+    if lowest is not None and len(lowest.data) >= first + 8:
+        stack, reset = (int.from_bytes(lowest.data[at : at + 4], "little") for at in (first, first + 4))
         loaded = any(s.address <= reset < s.address + len(s.data) for s in elf.segments)
         if reset & 1 and loaded and stack % 4 == 0:
             return stack, reset & ~1
     raise NdtoolError(f"{elf.path}: no vector table: its lowest bytes must be the initial SP and the reset handler")
 
 
-def _map(uc: Any, elf: FirmwareElf, memory: Mapping[str, Region]) -> list[tuple[int, int]]:
+def _map(uc: Any, elf: FirmwareElf | FirmwareImage, memory: Mapping[str, Region]) -> list[tuple[int, int]]:
     """Map the target's regions and whatever else the ELF occupies; returns what firmware may change."""
     ranges = [(region.origin, region.origin + region.emulated_bytes) for region in memory.values()]
     ranges.append((_PRIVATE_BUS[0], sum(_PRIVATE_BUS)))
@@ -219,15 +257,28 @@ def _map(uc: Any, elf: FirmwareElf, memory: Mapping[str, Region]) -> list[tuple[
     return [(a, b - a) for a, b in merged if any(a <= address < b for address in writable)]
 
 
+class _Machine(ctypes.Structure):
+    """Functions of Unicorn that native/counter.c calls."""
+
+    _fields_ = (
+        ("read_memory", ctypes.c_void_p),
+        ("read_register", ctypes.c_void_p),
+        ("write_register", ctypes.c_void_p),
+        ("status", ctypes.c_int),
+    )
+
+
 class _NativeCounter:
     """native/counter.c behind Unicorn's block hook."""
 
-    def __init__(self, uc: Any, segments: Segments, library: ctypes.CDLL):
+    def __init__(self, uc: Any, segments: Segments, waits: MemoryMap | None, library: ctypes.CDLL):
         import unicorn
-        from unicorn.unicorn_py3.unicorn import uc_hook_h, uclib
+        from unicorn import arm_const
+        from unicorn.unicorn_py3.unicorn import uclib
 
         library.nd_counter_new.restype = ctypes.c_void_p
         library.nd_counter_edge.restype = ctypes.c_uint64
+        library.nd_counter_events.restype = ctypes.POINTER(ctypes.c_uint64)
         flat = [number for triple in segments.ranges for number in triple]
         stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p)
         self._library, self._initial = library, segments.initial
@@ -236,9 +287,33 @@ class _NativeCounter:
         )
         if not self._counter:
             raise MemoryError
-        handle = uc_hook_h()
-        callback = ctypes.cast(library.nd_counter_block, ctypes.c_void_p)
-        status = uclib.uc_hook_add(uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_BLOCK, callback, self._counter, 1, 0)
+        self._width = 0
+        self._hook(uc, unicorn.UC_HOOK_BLOCK, library.nd_counter_block)
+        if waits:
+            self._width = len(waits.banks)
+            banks, caches = ((ctypes.c_uint32 * max(len(flat), 1))(*flat) for flat in waits.native())
+            names = ("uc_mem_read", "uc_reg_read", "uc_reg_write")
+            pointers = [ctypes.cast(getattr(uclib, name), ctypes.c_void_p) for name in names]
+            machine = _Machine(*pointers, arm_const.UC_ARM_REG_CPSR)
+            made = library.nd_counter_memory(
+                self._counter, banks, self._width, caches, len(waits.caches), ctypes.byref(machine)
+            )
+            if not made:
+                raise MemoryError
+
+    def watch_memory(self, uc: Any) -> None:
+        """From now on, loads and stores are seen."""
+        import unicorn
+
+        if self._width:
+            self._hook(uc, unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._library.nd_counter_access)
+
+    def _hook(self, uc: Any, kind: int, function: Any) -> None:
+        import unicorn
+        from unicorn.unicorn_py3.unicorn import uc_hook_h, uclib
+
+        callback = ctypes.cast(function, ctypes.c_void_p)
+        status = uclib.uc_hook_add(uc._uch, ctypes.byref(uc_hook_h()), kind, callback, self._counter, 1, 0)
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
 
@@ -249,13 +324,16 @@ class _NativeCounter:
     def full(self) -> bool:
         return bool(self._library.nd_counter_full(self._counter))
 
-    def edges(self) -> RawEdges:
+    def edges(self) -> tuple[RawEdges, Sequence[Any]]:
         out = (ctypes.c_uint32 * 5)()
-        found = []
+        found, events = [], []
         for index in range(self._library.nd_counter_edges(self._counter)):
             if times := self._library.nd_counter_edge(self._counter, index, out):
                 found.append((*out, times))
-        return found
+                if self._width:
+                    row = self._library.nd_counter_events(self._counter, index)
+                    events.append(np.ctypeslib.as_array(row, (self._width, len(Event))).tolist())
+        return found, events
 
     def __del__(self) -> None:
         if counter := getattr(self, "_counter", None):
@@ -267,16 +345,27 @@ class _PythonCounter:
 
     full = False
 
-    def __init__(self, uc: Any, segments: Segments):
+    def __init__(self, uc: Any, segments: Segments, waits: MemoryMap | None):
         import unicorn
 
-        self._segments = segments
+        self._segments, self._store = segments, unicorn.UC_MEM_WRITE
         self._entered: dict[int, int | None] = {}
+        self._memory = MemorySystem(waits) if waits else None
+        self._banks = len(waits.banks) if waits else 0
         self.reset(0)
         uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
 
+    def watch_memory(self, uc: Any) -> None:
+        """From now on, loads and stores are seen."""
+        import unicorn
+
+        if self._memory:
+            uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
+
     def reset(self, limit: int) -> None:
         self._counts: dict[tuple[int, int, int, int, int], int] = {}
+        self._events: dict[tuple[int, int, int, int, int], list[list[int]]] = {}
+        self._here: list[list[int]] = []
         self._previous = (0, 0)
         self._segment = self._segments.initial
         self._bytes, self._limit = 0, limit
@@ -291,18 +380,28 @@ class _PythonCounter:
         self._counts[key] = self._counts.get(key, 0) + 1
         self._previous = (address, size)
         self._bytes += size
+        if self._memory:
+            self._here = self._events.setdefault(key, [[0] * len(Event) for _ in range(self._banks)])
+            self._memory.fetch(address, size, self._here)
         if self._bytes > self._limit:
             uc.emu_stop()
 
-    def edges(self) -> RawEdges:
-        return [(*key, times) for key, times in self._counts.items()]
+    def _access(self, uc: Any, access: int, address: int, size: int, __: int, ___: Any) -> None:
+        leave_it(uc)
+        if self._memory and self._here:
+            self._memory.access(address, size, access == self._store, self._here)
+
+    def edges(self) -> tuple[RawEdges, Sequence[Any]]:
+        return [(*key, times) for key, times in self._counts.items()], list(self._events.values())
 
 
-def _counter(uc: Any, segments: Segments, native: bool) -> tuple[_NativeCounter | _PythonCounter, str]:
+def _counter(
+    uc: Any, segments: Segments, waits: MemoryMap | None, native: bool
+) -> tuple[_NativeCounter | _PythonCounter, str]:
     """The counter and a note on it."""
     if native:
         try:
-            return _NativeCounter(uc, segments, native_code.load(native_code.COUNTER)), ""
+            return _NativeCounter(uc, segments, waits, native_code.load(*native_code.COUNTER)), ""
         except (NdtoolError, OSError):  # no compiler for this host, or what it made cannot be loaded
             pass
-    return _PythonCounter(uc, segments), "blocks counted in Python"
+    return _PythonCounter(uc, segments, waits), "blocks counted in Python"

@@ -41,7 +41,9 @@ def default_folder() -> Path:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--target", "targets", multiple=True, default=["cortex-m7"], show_default=True, help="Several allowed.")
+@click.option(
+    "--target", "targets", multiple=True, default=["cortex-m7", "stm32h7a3"], show_default=True, help="Several allowed."
+)
 @click.option(
     "--optimize",
     "objectives",
@@ -101,7 +103,7 @@ def suite(
 
 
 def measure(folder: Path, targets: list[Target], objectives: tuple[str, ...]) -> list[Row]:
-    """A row for each model, target and objective; what cannot be compiled is told and left out.
+    """A row for each model, target and objective (on boards the first); what cannot be compiled is told and left out.
 
     Raises:
         NdtoolError: there is no model, or none can be measured.
@@ -112,7 +114,7 @@ def measure(folder: Path, targets: list[Target], objectives: tuple[str, ...]) ->
     rows, refused = [], []
     for target in targets:
         for path in paths:
-            for objective in objectives:
+            for objective in objectives[:1] if target.is_board else objectives:
                 try:
                     rows.append(measure_row(path, target, objective))
                 except NdtoolError as error:

@@ -21,7 +21,8 @@ def sections(
     found = [_measured(target, some) for target, some in by_target.items()]
     found += [_bars(findings), _engines(rows, anchors), _silicon(rows, anchors)]
     found += [
-        _kinds(target, [row for row in some if row.optimize == some[0].optimize]) for target, some in by_target.items()
+        _kinds(target, [row for row in some if row.optimize == some[0].optimize])
+        for target, some in list(by_target.items())[:1]
     ]
     found.append(_changes(rows, baseline))
     return tuple(section for section in found if section.rows)
@@ -137,11 +138,11 @@ def _verdict(finding: Finding) -> str:
 
 
 def _engines(rows: Sequence[Row], anchors: Anchors) -> Section:
-    """Rows of a Cortex-M7, on which the anchors were counted, each over those of other engines."""
+    """Rows of the bare Cortex-M7, on which the anchors were counted, each over those of other engines."""
     cells: list[tuple[str, ...]] = []
     for row in rows:
         others = [anchor for anchor in anchors.engines if anchor.model == row.model]
-        if row.measured.target.core.name != "cortex-m7" or not others:
+        if row.measured.target.name != "cortex-m7" or not others:
             continue
         exact = "identical" if row.measured.bit_exact else "NOT identical"
         values = row.values
@@ -157,15 +158,17 @@ def _other(row: Row, anchor: Anchor) -> tuple[str, ...]:
 
 
 def _silicon(rows: Sequence[Row], anchors: Anchors) -> Section:
-    """Modelled cycles beside the best that was measured on a board with the same core."""
+    """Modelled cycles on boards, with the error of the model, beside the best that was measured on the same core."""
     cells = []
     for row in rows:
-        core, cycles = row.measured.target.core.name, row.measured.cost.cycles
-        best = anchors.best(row.model, core)
-        if best is not None and cycles is not None and row.optimize == LATENCY:
+        target, cycles = row.measured.target, row.measured.cost.cycles
+        best = anchors.best(row.model, target.core.name)
+        if best is not None and cycles is not None and row.optimize == LATENCY and target.is_board:
             where = f"{best.engine}: {best.board}"
-            cells.append((row.model, core, where, whole(best.cycles), whole(cycles), _ratio(cycles, best.cycles)))
-    headings = ("model", "core", "best measured", "cycles, measured", "cycles, modelled", "ratio")
+            error = row.measured.timing.error if row.measured.timing else None
+            told = whole(cycles) + (f" ± {100 * error:.1f} %" if error else "")
+            cells.append((row.model, target.name, where, whole(best.cycles), told, _ratio(cycles, best.cycles)))
+    headings = ("model", "board", "best measured", "cycles, measured", "cycles, modelled", "ratio")
     return Section(title="Beside silicon", headings=headings, rows=tuple(cells), left=3)
 
 

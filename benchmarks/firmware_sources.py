@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.targets import Region, Target
 from ndtool.export.c.library import CLibrary, Port
 from ndtool.export.c.objective import parse_objective
@@ -84,10 +85,13 @@ def _upper(name: str) -> str:
     return name.upper()
 
 
-def linker_script(library: CLibrary, memory: Mapping[str, Region], *, real: bool = False) -> str:
+def linker_script(
+    library: CLibrary, memory: Mapping[str, Region], place: Placement = USUAL, *, real: bool = False
+) -> str:
     """The memory map. Regions have their emulated length, so that a firmware too large is linked all the same.
 
-    With `real` they have the board's own.
+    With `real` they have the board's own. Weights that are placed elsewhere are stored in flash as well, and copied by
+    whoever loads the firmware.
     """
 
     def length(region: Region) -> int:
@@ -96,7 +100,14 @@ def linker_script(library: CLibrary, memory: Mapping[str, Region], *, real: bool
     weights, kernels = f"{library.name}_weights", sorted(filter(is_kernel, library.files))
     template = Template((FOLDER / "firmware.ld").read_text(encoding="utf-8"))
     flash, sram = memory["flash"], memory["sram"]
+    further = {name: memory[name] for name in sorted({place.weights, place.arena} - {"flash", "sram"})}
     return template.substitute(
+        further="".join(
+            f"\n    {name} (rw) : ORIGIN = {region.origin:#x}, LENGTH = {region.emulated_bytes}"
+            for name, region in further.items()
+        ),
+        weights_region="flash" if place.weights == "flash" else f"{place.weights} AT > flash",
+        arena_region=place.arena,
         flash_origin=f"{flash.origin:#x}",
         flash_bytes=length(flash),
         sram_origin=f"{sram.origin:#x}",

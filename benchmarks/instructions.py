@@ -38,9 +38,10 @@ class Instruction:
     accumulator: int | None  # register that a multiply-accumulate adds to
     registers: int  # moved by a multiple load or store; 1 otherwise
     conditional: bool
-    shifted: bool  # has a shifted register operand
+    shifted_reads: frozenset[int]  # registers that go through the shifter before the operation proper
     indexed: bool  # memory operand with a register offset
     displacement: int | None  # of a memory operand with one base register, in bytes
+    base: int | None  # register of that memory operand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,9 +143,10 @@ def _unknown(address: int, width: int) -> Instruction:
         accumulator=None,
         registers=1,
         conditional=False,
-        shifted=False,
+        shifted_reads=none,
         indexed=False,
         displacement=None,
+        base=None,
     )
 
 
@@ -175,10 +177,39 @@ def _instruction(raw: Any) -> Instruction:
         accumulator=accumulator,
         registers=max(1, len(registers)) if _is_multiple(name) else 1,
         conditional=name in ("cbz", "cbnz") or (raw.cc not in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) and name != "it"),
-        shifted=any(operand.shift.type for operand in raw.operands if operand.type == arm.ARM_OP_REG),
+        shifted_reads=_shifted(name, kind, raw.operands, arm),
         indexed=any(operand.mem.index for operand in memory),
         displacement=memory[0].mem.disp if len(memory) == 1 and not memory[0].mem.index else None,
+        base=memory[0].mem.base if len(memory) == 1 else None,
     )
+
+
+_EXTRACTS = {
+    "bfi",
+    "pkhbt",
+    "pkhtb",
+    "sxtab",
+    "sxtah",
+    "uxtab",
+    "uxtah",
+    "sxtab16",
+    "uxtab16",
+}  # from the last register
+
+
+def _shifted(name: str, kind: Kind, operands: Any, arm: Any) -> frozenset[int]:
+    registers = [operand for operand in operands if operand.type == arm.ARM_OP_REG]
+    if name in _EXTRACTS and registers:
+        return frozenset({registers[-1].reg})
+    if kind is not Kind.ALU:
+        return frozenset()
+    found = set()
+    for operand in registers:
+        if operand.shift.type:
+            found.add(operand.reg)
+            if operand.shift.type >= arm.ARM_SFT_ASR_REG:
+                found.add(operand.shift.value)
+    return frozenset(found)
 
 
 def _is_multiple(name: str) -> bool:

@@ -16,11 +16,12 @@ from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import BOARD_INIT, START, STOP, Emulator, UnicornEmulator
 from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.profile import Profile
 from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, OnBoard, Peak, SampleResult, Sram
 from ndtool.benchmarks.stack import StackRegion, stack_region
 from ndtool.benchmarks.targets import Region, Target
-from ndtool.benchmarks.timing import timing_model
+from ndtool.benchmarks.timing import Cycles, TimingModel
 from ndtool.benchmarks.timing.about import About
 from ndtool.errors import NdtoolError
 from ndtool.export.c import write_library
@@ -54,6 +55,8 @@ def measure(
     board: BoardLink | None = None,
     board_init: Path | None = None,
     ports: Ports | None = None,
+    fast: bool = False,
+    place: Placement = USUAL,
 ) -> Measurement:
     """Measure a library, or a firmware of the user's with markers, on a target.
 
@@ -68,6 +71,8 @@ def measure(
         board: a real one, on which the firmware runs after the emulator: its cycles, stack and outputs are reported.
         board_init: a C file with its ndtool_board_init, for a library.
         ports: of a firmware that ndtool has built earlier; None: as an ELF of the user's says itself.
+        fast: counts alone, no cycles.
+        place: where weights and arena lie; of no effect on an ELF.
 
     Raises:
         NdtoolError: a tool is missing, the firmware cannot be built, faults or does not end.
@@ -84,6 +89,8 @@ def measure(
         raise NdtoolError("--board-init is for a board: add --gdb HOST:PORT")
     if board_init and not isinstance(subject, CLibrary):
         raise NdtoolError(f"{subject} is linked already: leave out --board-init")
+    if emulator == "qemu" and place != USUAL:
+        raise NdtoolError("QEMU's boards have one SRAM: --place needs --emulator unicorn")
     with tempfile.TemporaryDirectory(prefix="ndtool-") as room:
         library: CLibrary | None = None
         firmware: Firmware | None = None
@@ -91,7 +98,7 @@ def measure(
             library, path = subject, (keep or Path(room)) / "firmware.elf"
             clock = "board" if board else ""
             firmware = build_firmware(
-                library, target.core, target.memory, path, compiler=compiler, clock=clock, init=board_init
+                library, target.core, target.memory, path, compiler=compiler, clock=clock, init=board_init, place=place
             )
         else:
             path = subject
@@ -104,13 +111,14 @@ def measure(
         if ports is None:
             ports = library_ports(library, runnable) if library else elf_ports(elf)
         samples = samples_for(inputs, ports.inputs)
-        what = _Program(elf=runnable, library=library, target=target, ports=ports, samples=samples)
+        what = _Program(elf=runnable, library=library, target=target, ports=ports, samples=samples, fast=fast)
         runs, machine = _on_board(what, board) if board else _emulated(what, emulator)
         if keep:
             _keep(keep, library, target, samples, runs)
         mismatches = _compare(reference, samples, runs, ports)
         origin = inputs.origin if ports.inputs else "the firmware's own: it has no ndtool_input"
-        found = _account(library, elf, target, runs, mismatches, origin, machine, firmware)
+        found = _account(library, elf, target, runs, mismatches, origin, machine, firmware, fast)
+        found = replace(found, place=place)
         return _measured(found, board, path, ports) if board else found
 
 
@@ -134,12 +142,13 @@ class _Program:
     target: Target
     ports: Ports
     samples: Sequence[Sample]
+    fast: bool
 
 
 def _emulated(program: _Program, emulator: str) -> tuple[list[_Run], _Machine]:
     target = program.target
     memory = target.core.qemu_memory if emulator == "qemu" else target.memory
-    with closing(_emulator(emulator, program.elf, program.library, target)) as machine:
+    with closing(_emulator(emulator, program.elf, program.library, target, program.fast)) as machine:
         return _run_all(machine, program, memory), _Machine(name=machine.name, note=machine.note)
 
 
@@ -173,12 +182,14 @@ def _run_all(machine: Emulator, program: _Program, memory: Mapping[str, Region])
     return runs
 
 
-def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target) -> Emulator:
+def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Target, fast: bool) -> Emulator:
     if name == "qemu":
         from ndtool.benchmarks.qemu import QemuEmulator
 
         return QemuEmulator(elf, target.core)
-    return UnicornEmulator(elf, target.core, target.memory, _segments(elf, library), skip=(BOARD_INIT,))
+    waits = None if fast or not target.has_waits else target.waits
+    segments = _segments(elf, library)
+    return UnicornEmulator(elf, target.core, target.memory, segments, waits=waits, skip=(BOARD_INIT,))
 
 
 def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:
@@ -243,24 +254,29 @@ def _account(
     origin: str,
     machine: _Machine,
     firmware: Firmware | None,
+    fast: bool,
 ) -> Measurement:
     worst = max(runs, key=lambda run: (run.counts.instructions or 0, run.counts.cycles or 0))
-    timing = timing_model(target.core.name) if worst.counts.edges else None
-    edges = decoded(worst.counts.edges, elf, {})
-    profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else ())
-    parts = profile.by_segment()
-    cycles = sum(profile.cycles) if timing else None
+    timing = TimingModel(target, simulated=bool(worst.counts.events)) if worst.counts.edges and not fast else None
+    edges = decoded(worst.counts, elf, {})
+    none = [Cycles(issue=0.0, stalls=0.0, branch=0.0)] * len(edges)
+    profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else none)
+    parts = {key: _told(cost, timing is not None) for key, cost in profile.by_segment().items()}
+    whole = _told(profile.costs(lambda _: None).get(None, _none(True)), timing is not None)
     return Measurement(
         model=library.name if library else elf.path.name,
         target=target,
         macs=library.macs if library else None,
-        cost=Cost(instructions=worst.counts.instructions, cycles=cycles),
+        cost=replace(whole, instructions=worst.counts.instructions),
         glue=parts.get(_GLUE, _none(timing is not None)),
         sram=_sram(elf, library, max(run.stack for run in runs)),
         flash=elf.flash(own=library is not None),
         peak=_peak(library) if library and library.layers else None,
         layers=_layers(library, parts, timing is not None) if library else (),
-        functions=tuple(FunctionResult(name=str(name), cost=cost) for name, cost in profile.by_function(elf).items()),
+        functions=tuple(
+            FunctionResult(name=str(name), cost=_told(cost, timing is not None))
+            for name, cost in profile.by_function(elf).items()
+        ),
         mix=profile.mix(),
         samples=tuple(
             SampleResult(
@@ -281,6 +297,11 @@ def _account(
         objective=library.objective if library else None,
         versions={name: version(name) for name in ("ndtool", "unicorn", "capstone", "ziglang")},
     )
+
+
+def _told(cost: Cost, timed: bool) -> Cost:
+    """A cost without cycles where none were modelled."""
+    return cost if timed else Cost(instructions=cost.instructions, cycles=None)
 
 
 def _measured(found: Measurement, board: BoardLink, firmware: Path, ports: Ports) -> Measurement:
@@ -311,6 +332,8 @@ _MEASURED = About(
     name="measured on hardware",
     description="the core's cycle counter, or SysTick on Armv6-M; clocks and caches as ndtool_board_init has left them",
     validated=True,
+    error=None,
+    trust="measured",
 )
 
 

@@ -9,16 +9,18 @@ from ndtool.errors import NdtoolError
 from ndtool.files import cache_dir, replacing
 from ndtool.zig import zig_command, zig_environment, zig_version
 
-COUNTER = Path(__file__).with_name("native") / "counter.c"
+_FOLDER = Path(__file__).with_name("native")
+COUNTER = (_FOLDER / "counter.c", _FOLDER / "memory.h")
 
 
-def load(source: Path) -> ctypes.CDLL:
-    """Compile a C file into a shared library, unless the cache has it, and load it.
+def load(source: Path, *headers: Path) -> ctypes.CDLL:
+    """Compile a C file and what it includes into a shared library, unless the cache has it, and load it.
 
     Raises:
         NdtoolError: no compiler, or it refuses the file.
     """
-    key = hashlib.sha256(source.read_bytes() + zig_version().encode()).hexdigest()[:24]
+    texts = [path.read_bytes() for path in (source, *headers)]
+    key = hashlib.sha256(b"".join([*texts, zig_version().encode()])).hexdigest()[:24]
     target = cache_dir() / "native" / f"{source.stem}-{key}.so"
     if not target.is_file():
         with replacing(target) as temporary:

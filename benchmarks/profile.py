@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ndtool.benchmarks.counts import Edge
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.results import Cost
+from ndtool.benchmarks.timing import Cycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,18 +14,23 @@ class Profile:
     """Edges with the cycles of each."""
 
     edges: Sequence[Edge]
-    cycles: Sequence[float]
+    cycles: Sequence[Cycles]
 
     def costs(self, key: Callable[[Edge], Hashable]) -> dict[Hashable, Cost]:
         """Sums over the edges with the same key, dearest first."""
         instructions: dict[Hashable, int] = {}
-        cycles: dict[Hashable, float] = {}
-        for edge, amount in zip(self.edges, self.cycles, strict=True):
+        parts: dict[Hashable, dict[str, float]] = {}
+        for edge, spent in zip(self.edges, self.cycles, strict=True):
             group = key(edge)
             instructions[group] = instructions.get(group, 0) + edge.count * len(edge.block.instructions)
-            cycles[group] = cycles.get(group, 0.0) + amount
-        ordered = sorted(instructions, key=lambda group: -cycles[group])
-        return {group: Cost(instructions=instructions[group], cycles=cycles[group]) for group in ordered}
+            reasons = parts.setdefault(group, {"issue": 0.0, "stalls": 0.0, "branch": 0.0})
+            for reason, amount in spent.reasons:
+                reasons[reason] = reasons.get(reason, 0.0) + amount
+        cycles = {group: sum(reasons.values()) for group, reasons in parts.items()}
+        return {
+            group: Cost(instructions=instructions[group], cycles=cycles[group], parts=parts[group])
+            for group in sorted(instructions, key=lambda group: -cycles[group])
+        }
 
     def by_segment(self) -> dict[Hashable, Cost]:
         """Costs of each segment."""

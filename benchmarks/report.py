@@ -6,7 +6,10 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     clock_hz                of the target; nominal where it is a bare core
     macs                    multiply-accumulates of one inference; null for a user's own firmware
     instructions            counted between the markers, in the run that has most
-    cycles, latency_ms      modelled, or measured on a board; null where there is neither (qemu)
+    cycles, latency_ms      modelled, or measured on a board; null where there is neither (qemu), and with --fast
+    cycles_by_reason        cycles of issue, stalls (waiting for results), branch, and waiting for each memory
+    latency_error           nine of ten programs of the timing model's class were closer to silicon; null: no class
+    place                   weights, arena: the memories that they lie in
     sram                    bytes: arena (planned), stack (painted), static (.data and .bss), total; caller: the
                             caller's float buffers, which are not in the total
     flash                   bytes: code, weights, total; kernels and glue make up code
@@ -14,14 +17,15 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     fits                    flash and SRAM suffice; null on a bare core
     excess                  bytes by which flash or sram is exceeded
     layers                  list of: symbol, name, kind, kernel, output_shape, macs, weight_bytes, live_bytes,
-                            is_end (converts float inputs or outputs), instructions, cycles, alternatives
-                            [kernel, modelled cycles] that the kernel was chosen from, steps (of the strip
-                            that the layer is made in, band by band of rows; null: whole)
-    glue                    instructions and cycles in no layer
-    ends                    instructions and cycles of the layers with is_end
+                            is_end (converts float inputs or outputs), instructions, cycles, cycles_by_reason,
+                            alternatives [kernel, modelled cycles] that the kernel was chosen from, steps (of
+                            the strip that the layer is made in, band by band of rows; null: whole)
+    glue                    instructions, cycles and cycles_by_reason in no layer
+    ends                    the same of the layers with is_end
     peak                    symbol, name, kind, live_bytes, live_tensors [name, bytes], lower_bound_bytes
-    kernels                 list of: name, layers (how many), macs, instructions, cycles; with what they call
-    functions               list of: name, instructions, cycles; each without what it calls
+    kernels                 list of: name, layers (how many), macs, instructions, cycles, cycles_by_reason; with
+                            what they call
+    functions               list of: name, instructions, cycles, cycles_by_reason; each without what it calls
     mix                     instructions by class
     runs                    list of: instructions, stack, mismatches (bytes), output_bytes, cycles (measured)
     instruction_range       fewest and most of any run
@@ -32,10 +36,12 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
                             [address, bytes], modelled_cycles and modelled_by (the timing model)
     untrained               a MODEL by name, on random weights
     emulator, emulator_note, compiler, flags, versions
-    timing                  model ("measured on hardware" on a board), description, validated
+    timing                  model ("measured on hardware" on a board), description, validated (on this board), error,
+                            trust (in words); null: no cycles
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +76,8 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "macs": m.macs,
         **_cost(m.cost),
         "latency_ms": m.latency_ms,
+        "latency_error": m.latency_error,
+        "place": {"weights": m.place.weights, "arena": m.place.arena},
         "sram": {
             "arena": m.sram.arena,
             "stack": m.sram.stack,
@@ -129,7 +137,13 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         "versions": dict(m.versions),
         "timing": None
         if m.timing is None
-        else {"model": m.timing.name, "description": m.timing.description, "validated": m.timing.validated},
+        else {
+            "model": m.timing.name,
+            "description": m.timing.description,
+            "validated": m.timing.validated,
+            "error": m.timing.error,
+            "trust": m.timing.trust,
+        },
     }
 
 
@@ -163,6 +177,7 @@ def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Sectio
     found = [_layers(measurement, profile)] if measurement.layers else []
     if profile and measurement.layers:
         found.append(_kernels(measurement))
+        found += [_where(measurement)] if measurement.cost.parts else []
         found += [section for section in [_choices(measurement)] if section.rows]
     if profile and measurement.functions:
         found += [_functions(measurement), _mix(measurement)]
@@ -185,11 +200,15 @@ def _summary(m: Measurement) -> Section:
     if m.board is not None:
         rows += _board_rows(m)
     elif m.timing and m.latency_ms is not None:
-        trust = "validated" if m.timing.validated else "not validated against silicon"
         clock = f"at {m.target.clock_hz / 1e6:g} MHz" + ("" if m.target.is_board else ", nominal")
-        rows.append(("cycles", _whole(m.cost.cycles), f"modelled, {trust}"))
-        rows += [("", "", part) for part in m.timing.description.split("; ")]
-        rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"modelled, {clock}"))
+        rows.append(("cycles", _whole(m.cost.cycles), f"modelled: {m.timing.description}"))
+        rows += [
+            ("", "", f"{_whole(spent)} {_REASONS.get(reason, f'waiting for {reason}')}")
+            for reason, spent in _reasons(m.cost)
+        ]
+        known = f" ± {math.ceil(100 * m.timing.error)} %" if m.timing.error else ""
+        rows.append(("latency", f"{m.latency_ms:,.3f} ms{known}".replace(",", " "), f"modelled, {clock}"))
+        rows.append(("", "", m.timing.trust))
     rows.append(("outputs", *_exactness(m)))
     if m.untrained:
         rows.append(("weights", "random", "untrained, calibrated on noise"))
@@ -218,6 +237,15 @@ def _board_rows(m: Measurement) -> list[tuple[str, str, str]]:
         off = f", {100 * (m.board.modelled_cycles / m.cost.cycles - 1):+.1f} %" if m.cost.cycles else ""
         rows.append(("cycles, modelled", _whole(m.board.modelled_cycles), by + off))
     return rows
+
+
+_REASONS = {"issue": "issue", "stalls": "waiting for results", "branch": "branches"}
+
+
+def _reasons(cost: Cost) -> list[tuple[str, float]]:
+    """Where cycles went, most first; nothing below a thousandth."""
+    spent = sorted(cost.parts.items(), key=lambda item: -item[1])
+    return [(reason, cycles) for reason, cycles in spent if cycles >= 1e-3 * (cost.cycles or 0.0)]
 
 
 _SUMMARY = ("quantity", "value", "how it is known")
@@ -335,6 +363,31 @@ def _kernels(m: Measurement) -> Section:
     return Section(title="kernels, each with what it calls", headings=headings, rows=rows)
 
 
+def _where(m: Measurement) -> Section:
+    """Why each layer takes the cycles that it takes."""
+    reasons = [reason for reason, _ in _reasons(m.cost)]
+
+    def shares(cost: Cost) -> tuple[str, ...]:
+        return tuple(_share(cost.parts.get(reason, 0.0), cost.cycles) for reason in reasons)
+
+    rows = [
+        (
+            _layer_label(layer, m.model),
+            layer.kernel.removeprefix("nd_"),
+            _whole(layer.cost.cycles),
+            *shares(layer.cost),
+        )
+        for layer in m.layers
+    ]
+    rows.append(("total", "", _whole(m.cost.cycles), *shares(m.cost)))
+    return Section(
+        title="where cycles go (stalls: waiting for results; a memory's name: waiting for it)",
+        headings=("layer", "kernel", "cycles", *reasons),
+        rows=tuple(rows),
+        left=2,
+    )
+
+
 def _choices(m: Measurement) -> Section:
     """Layers that could have had another kernel, with what was measured of each."""
     rows = []
@@ -382,8 +435,12 @@ def _layer(layer: LayerResult) -> dict[str, Any]:
     }
 
 
-def _cost(cost: Cost) -> dict[str, int | float | None]:
-    return {"instructions": cost.instructions, "cycles": None if cost.cycles is None else round(cost.cycles)}
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        "instructions": cost.instructions,
+        "cycles": None if cost.cycles is None else round(cost.cycles),
+        "cycles_by_reason": {reason: round(cycles) for reason, cycles in cost.parts.items()} or None,
+    }
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:
@@ -393,6 +450,10 @@ def _sum(costs: Sequence[Cost]) -> Cost:
     return Cost(
         instructions=sum(instructions) if len(instructions) == len(costs) else None,
         cycles=sum(cycles) if len(cycles) == len(costs) else None,
+        parts={
+            reason: sum(cost.parts.get(reason, 0.0) for cost in costs)
+            for reason in dict.fromkeys(reason for cost in costs for reason in cost.parts)
+        },
     )
 
 

@@ -1,9 +1,10 @@
 """What a measurement found. Every number says what it is: counted, planned, linked, painted or modelled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ndtool.benchmarks.elf import Flash
+from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.targets import Target
 from ndtool.benchmarks.timing.about import About
 
@@ -32,6 +33,7 @@ class Cost:
 
     instructions: int | None
     cycles: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)  # cycles by reason: issue, stalls, branch, "in" a memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +126,15 @@ class Measurement:
     timing: About | None
     versions: Mapping[str, str]
     untrained: bool = False  # random weights
+    place: Placement = USUAL
     objective: str | None = None  # what kernels were chosen for; None: a firmware that ndtool has not built
     board: OnBoard | None = None  # None: emulated
     model_sha256: str | None = None  # of the model's file; None: a firmware that ndtool has not built
+
+    @property
+    def latency_error(self) -> float | None:
+        """The relative error of the latency that the timing model has earned; None: it was never compared."""
+        return self.timing.error if self.timing else None
 
     @property
     def latency_ms(self) -> float | None:
@@ -148,10 +156,13 @@ class Measurement:
     @property
     def excess(self) -> Mapping[str, int]:
         """Bytes by which a region of the target is exceeded; empty where all fits."""
-        used = {"flash": self.flash.total, "sram": self.sram.total}
+        used = {"flash": self.flash.total, "sram": self.sram.total - self.sram.arena, "dtcm": 0}
+        used[self.place.arena] += self.sram.arena
+        if self.place.weights != "flash":  # copied there from flash at start
+            used[self.place.weights] += self.flash.weights
         found = {}
         for name, amount in used.items():
-            limit = self.target.memory[name].bytes
+            limit = self.target.memory[name].bytes if amount else None
             if limit is not None and amount > limit:
                 found[name] = amount - limit
         return found

@@ -3,12 +3,13 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ndtool.benchmarks.memory import Bank, Cache, Event, MemoryMap
 from ndtool.errors import NdtoolError
 from ndtool.export.c.context import Features
 
@@ -34,10 +35,16 @@ class Core:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A memory region. `bytes` is None where the target sets no limit (a bare core)."""
+    """A memory region. `bytes` is None where the target sets no limit (a bare core).
+
+    `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event.
+    """
 
     origin: int
     bytes: int | None
+    fetch: str | None = None
+    data: str | None = None
+    wait: Mapping[Event, float] = field(default_factory=dict)
 
     @property
     def emulated_bytes(self) -> int:
@@ -53,7 +60,38 @@ class Target:
     title: str
     core: Core
     clock_hz: int
-    memory: Mapping[str, Region]  # "flash" and "sram" always; "dtcm" where there is one
+    memory: Mapping[str, Region]  # "flash" and "sram" always; "dtcm" and others where there are such
+    caches: tuple[Cache, ...] = ()
+
+    @property
+    def has_waits(self) -> bool:
+        """Whether any memory makes the core wait: of a bare core none does."""
+        return any(region.wait for region in self.memory.values())
+
+    @property
+    def waits(self) -> MemoryMap:
+        """The memory system to simulate. A region within another is looked at first and ends where it ends."""
+        banks = [
+            Bank(
+                name=name,
+                start=region.origin,
+                end=region.origin + (region.bytes or VIRTUAL_BYTES if self._is_within(name) else region.emulated_bytes),
+                fetch=region.fetch,
+                data=region.data,
+                cost=region.wait,
+            )
+            for name, region in self.memory.items()
+        ]
+        return MemoryMap(banks=tuple(sorted(banks, key=lambda bank: bank.end - bank.start)), caches=self.caches)
+
+    def _is_within(self, name: str) -> bool:
+        """Whether a region lies in what is mapped for another one, and is not larger than it."""
+        mine = self.memory[name]
+        return any(
+            other.origin <= mine.origin < other.origin + other.emulated_bytes and (other.bytes or 0) > (mine.bytes or 0)
+            for key, other in self.memory.items()
+            if key != name
+        )
 
     @property
     def is_board(self) -> bool:
@@ -86,6 +124,7 @@ def load_target(name: str) -> Target:
         core=_core(content.get("core", name)),
         clock_hz=content["clock_hz"],
         memory=MappingProxyType(memory),
+        caches=tuple(_cache(key, value) for key, value in content.get("cache", {}).items()),
     )
 
 
@@ -111,6 +150,25 @@ def _core(name: str) -> Core:
     )
 
 
-def _region(content: Mapping[str, int]) -> Region:
+def _region(content: Mapping[str, Any]) -> Region:
     kilobytes = content.get("kilobytes")
-    return Region(origin=content["origin"], bytes=None if kilobytes is None else kilobytes * 1024)
+    return Region(
+        origin=content["origin"],
+        bytes=None if kilobytes is None else kilobytes * 1024,
+        fetch=content.get("fetch"),
+        data=content.get("data"),
+        wait=MappingProxyType({Event[event.upper()]: float(value) for event, value in content.get("wait", {}).items()}),
+    )
+
+
+def _cache(name: str, content: Mapping[str, Any]) -> Cache:
+    line = content["line"]
+    return Cache(
+        name=name,
+        bytes=content["bytes"],
+        line=line,
+        sector=content.get("sector", line),
+        ways=content["ways"],
+        random=content.get("random", False),
+        allocate=content.get("allocate", False),
+    )

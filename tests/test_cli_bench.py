@@ -68,7 +68,8 @@ def large() -> bytes:
 
 BENCH = ("bench", "small.int8.tflite")
 CHECK = ("check", "small.int8.tflite")
-BOARDS = "nrf52840, nrf5340, rp2040, stm32f746, stm32h743, stm32h7a3, stm32l4r5"
+BOARDS = "nrf52840, nrf5340, psoc62, rp2040, stm32f746, stm32g0b1, stm32h743, stm32h7a3, stm32l4r5"
+BOARDS += ", stm32u385, stm32u575"
 FORMS = "give a run, an int8 .tflite or an .elf file, or a MODEL"
 
 
@@ -125,7 +126,7 @@ def test_bench_prints_tables_that_end_with_the_summary(ndtool):
     assert done.code == 0
     summary = done.out.rindex("small on STM32F746")
     assert summary > done.out.index("\nmemory") > done.out.index("peak of the arena: small_layer_00, FULLY_CONNECTED")
-    for row in ("bit-exact", "modelled, not validated against silicon", "fits", "2 runs"):
+    for row in ("bit-exact", "modelled: issue, dependencies, branches and memory", "fits", "2 runs"):
         assert row in done.out[summary:]
     assert done.err == ""
 

@@ -2,10 +2,8 @@
  * every block: the edge that followed last time is tried first, then a hash table.
  *
  * An edge is (block before, block now, segment now). A block inside one of the given address ranges changes the
- * segment to that range's; others keep it. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+ * segment to that range's; others keep it. Where a memory system is given, what must wait is counted with each edge. */
+#include "memory.h"
 
 #define NONE UINT32_MAX
 
@@ -19,11 +17,20 @@ typedef struct {
     uint32_t from_segment, segment;
     uint32_t next; /* the edge that followed last time */
     uint32_t address, bytes; /* of the current block */
+    uint32_t has_it;         /* the current block has an If-Then instruction */
 } edge;
 
 typedef struct {
     uint32_t start, end, segment;
 } range;
+
+/* Functions of Unicorn. */
+typedef struct {
+    int (*read_memory)(void *uc, uint64_t address, void *bytes, uint64_t count);
+    int (*read_register)(void *uc, int number, void *value);
+    int (*write_register)(void *uc, int number, const void *value);
+    int status; /* the number of CPSR */
+} machine;
 
 typedef struct {
     edge *edges;
@@ -36,6 +43,9 @@ typedef struct {
     uint32_t full; /* no memory was left */
     uint64_t bytes, limit;
     int (*stop)(void *);
+    memory *memory;   /* NULL: not simulated */
+    machine machine;
+    uint64_t *events; /* of each edge, EVENTS for each region */
 } counter;
 
 static uint32_t mix(uint32_t a, uint32_t b, uint32_t c, uint32_t d)
@@ -66,6 +76,21 @@ static int grow(void **items, size_t item, uint32_t **table, uint32_t *room)
     memset(fresh, 0xFF, wanted * 2 * sizeof(uint32_t));
     *table = fresh;
     *room = wanted;
+    return 1;
+}
+
+/* Makes room for the events of edges that there is room for. */
+static int widen(counter *c)
+{
+    if (!c->memory)
+        return 1;
+    const size_t width = EVENTS * c->memory->region_count;
+    uint64_t *larger = realloc(c->events, width * c->edge_room * sizeof(uint64_t));
+
+    if (!larger)
+        return 0;
+    memset(larger + width * c->edge_count, 0, width * (c->edge_room - c->edge_count) * sizeof(uint64_t));
+    c->events = larger;
     return 1;
 }
 
@@ -107,7 +132,18 @@ static uint32_t segment_at(const counter *c, uint32_t address)
     return c->segment;
 }
 
-static uint32_t find_edge(counter *c, uint32_t previous, uint32_t address, uint32_t bytes)
+/* Whether a block has an If-Then instruction: 0xBFxy with y not 0, at any halfword (a false alarm costs only time). */
+static uint32_t has_it(counter *c, void *uc, uint32_t address, uint32_t bytes)
+{
+    uint8_t code[2];
+
+    for (uint32_t at = 0; c->memory && at + 2 <= bytes; at += 2)
+        if (c->machine.read_memory(uc, address + at, code, 2) == 0 && code[1] == 0xBF && (code[0] & 15))
+            return 1;
+    return 0;
+}
+
+static uint32_t find_edge(counter *c, void *uc, uint32_t previous, uint32_t address, uint32_t bytes)
 {
     edge wanted = {0};
 
@@ -125,12 +161,15 @@ static uint32_t find_edge(counter *c, uint32_t previous, uint32_t address, uint3
     if (wanted.current == NONE)
         return NONE;
     wanted.segment = segment_at(c, address);
+    wanted.has_it = has_it(c, uc, address, bytes);
     wanted.next = NONE;
     if (c->edge_count == c->edge_room) {
         if (!grow((void **)&c->edges, sizeof(edge), &c->edge_table, &c->edge_room))
             return NONE;
         for (uint32_t i = 0; i < c->edge_count; i++)
             insert(c->edge_table, c->edge_room, edge_hash(&c->edges[i]), i);
+        if (!widen(c))
+            return NONE;
     }
     c->edges[c->edge_count] = wanted;
     insert(c->edge_table, c->edge_room, edge_hash(&wanted), c->edge_count);
@@ -145,7 +184,7 @@ void nd_counter_block(void *uc, uint64_t address, uint32_t bytes, void *user)
     uint32_t index = last == NONE ? NONE : c->edges[last].next;
 
     if (index == NONE || c->edges[index].address != (uint32_t)address || c->edges[index].bytes != bytes) {
-        index = find_edge(c, last == NONE ? NONE : c->edges[last].current, (uint32_t)address, bytes);
+        index = find_edge(c, uc, last == NONE ? NONE : c->edges[last].current, (uint32_t)address, bytes);
         if (index == NONE) {
             c->full = 1;
             c->stop(uc);
@@ -158,8 +197,37 @@ void nd_counter_block(void *uc, uint64_t address, uint32_t bytes, void *user)
     c->segment = c->edges[index].segment;
     c->last = index;
     c->bytes += bytes;
+    if (c->memory)
+        memory_fetch(c->memory, (uint32_t)address, bytes, c->events + (size_t)EVENTS * c->memory->region_count * index);
     if (c->bytes > c->limit)
         c->stop(uc);
+}
+
+/* A hooked access within an If-Then block leaves Unicorn with the state of that block, which would then reach into the
+ * next translated one: nothing of it may remain. */
+static void leave_it(const machine *m, void *uc)
+{
+    const uint32_t state = UINT32_C(0x0600FC00);
+    uint32_t status = 0;
+
+    if (m->read_register(uc, m->status, &status) == 0 && (status & state)) {
+        status &= ~state;
+        m->write_register(uc, m->status, &status);
+    }
+}
+
+/* Unicorn's callback of UC_HOOK_MEM_READ (type 16) and UC_HOOK_MEM_WRITE (17). */
+void nd_counter_access(void *uc, int type, uint64_t address, int bytes, int64_t value, void *user)
+{
+    counter *c = user;
+
+    (void)value;
+    if (c->last == NONE)
+        return;
+    if (c->edges[c->last].has_it)
+        leave_it(&c->machine, uc);
+    memory_access(c->memory, (uint32_t)address, (uint32_t)bytes, type == 17,
+                  c->events + (size_t)EVENTS * c->memory->region_count * c->last);
 }
 
 void nd_counter_free(counter *c)
@@ -170,6 +238,8 @@ void nd_counter_free(counter *c)
         free(c->edge_table);
         free(c->block_table);
         free(c->ranges);
+        free(c->events);
+        memory_free(c->memory);
         free(c);
     }
 }
@@ -195,11 +265,22 @@ counter *nd_counter_new(const uint32_t *ranges, uint32_t count, uint32_t segment
     return c;
 }
 
-/* Forgets what was counted. Counting stops the emulator after `limit` bytes of instructions. */
+/* Simulates a memory system from now on; arguments as for memory_new. Returns 0 where memory is short. */
+int nd_counter_memory(counter *c, const uint32_t *regions, uint32_t region_count, const uint32_t *caches,
+                      uint32_t cache_count, const machine *unicorn)
+{
+    c->machine = *unicorn;
+    c->memory = memory_new(regions, region_count, caches, cache_count);
+    return c->memory && widen(c);
+}
+
+/* Forgets what was counted, but not what the caches hold. Counting stops the emulator after `limit` bytes of instructions. */
 void nd_counter_reset(counter *c, uint32_t segment, uint64_t limit)
 {
     for (uint32_t i = 0; i < c->edge_count; i++)
         c->edges[i].count = 0;
+    if (c->memory)
+        memset(c->events, 0, (size_t)EVENTS * c->memory->region_count * c->edge_count * sizeof(uint64_t));
     c->last = NONE;
     c->segment = segment;
     c->bytes = 0;
@@ -209,6 +290,12 @@ void nd_counter_reset(counter *c, uint32_t segment, uint64_t limit)
 uint32_t nd_counter_edges(const counter *c) { return c->edge_count; }
 uint32_t nd_counter_full(const counter *c) { return c->full; }
 uint64_t nd_counter_bytes(const counter *c) { return c->bytes; }
+
+/* The events of edge i: EVENTS for each region. */
+const uint64_t *nd_counter_events(const counter *c, uint32_t i)
+{
+    return c->events + (size_t)EVENTS * c->memory->region_count * i;
+}
 
 /* Copies edge i: previous address and bytes (0 and 0 at the start), current address and bytes, segment. */
 uint64_t nd_counter_edge(const counter *c, uint32_t i, uint32_t out[5])

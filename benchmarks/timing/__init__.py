@@ -1,22 +1,14 @@
-"""Cycles of executed code: one model per core behind one interface. None is validated against silicon yet."""
+"""Cycles of executed code: a core's pipeline, as a table of rules, and the waits of a board's memory."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from ndtool.benchmarks.counts import Edge
+from ndtool.benchmarks.memory import Event
+from ndtool.benchmarks.targets import Target
 from ndtool.benchmarks.timing import cortex_m0plus, cortex_m4, cortex_m7, cortex_m33
-from ndtool.benchmarks.timing.about import About
+from ndtool.benchmarks.timing.about import About, about
 from ndtool.benchmarks.timing.pipeline import Pipeline, Rules
-
-
-class TimingModel(Protocol):
-    """Cycles of one core."""
-
-    about: About
-
-    def cycles(self, edges: Sequence[Edge]) -> list[float]:
-        """Cycles of each edge, all its executions together: of its block, given the block before."""
-
 
 RULES: dict[str, Rules] = {
     "cortex-m7": cortex_m7.RULES,
@@ -26,22 +18,41 @@ RULES: dict[str, Rules] = {
 }
 
 
-class PipelineModel:
-    """A core's in-order pipeline alone: memory answers at once, caches always hit, flash has no wait states."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycles:
+    """Where cycles go: issue, waiting for results, branches, and waiting for each bank of the memory by its name."""
 
-    def __init__(self, core: str):
-        self._pipeline = Pipeline(RULES[core])
-        self.about = About(
-            name=f"{core} pipeline 1",
-            description="issue, dependencies and branches; no wait states, no cache misses",
-            validated=False,
-        )
+    issue: float
+    stalls: float
+    branch: float
+    memory: tuple[tuple[str, float], ...] = ()
 
-    def cycles(self, edges: Sequence[Edge]) -> list[float]:
-        """Cycles of each edge, all its executions together."""
-        return self._pipeline.cycles(edges)
+    @property
+    def reasons(self) -> tuple[tuple[str, float], ...]:
+        """Each with its name."""
+        return (("issue", self.issue), ("stalls", self.stalls), ("branch", self.branch), *self.memory)
 
 
-def timing_model(core: str) -> TimingModel:
-    """The model of a core by its name, e.g. cortex-m7."""
-    return PipelineModel(core)
+class TimingModel:
+    """The cycles of a target. Edges without memory events cost the pipeline's cycles alone."""
+
+    def __init__(self, target: Target, *, simulated: bool = True):
+        """`simulated`: whether the memory system is simulated."""
+        self._pipeline = Pipeline(RULES[target.core.name])
+        self._banks = target.waits.banks
+        self.about: About = about(target, simulated=simulated)
+
+    def cycles(self, edges: Sequence[Edge]) -> list[Cycles]:
+        """Cycles of each edge, all its executions together: of its block, given the block before."""
+        return [
+            Cycles(issue=core.issue, stalls=core.stalls, branch=core.branch, memory=self._waits(edge))
+            for edge, core in zip(edges, self._pipeline.cycles(edges), strict=True)
+        ]
+
+    def _waits(self, edge: Edge) -> tuple[tuple[str, float], ...]:
+        found = []
+        for bank, events in zip(self._banks, edge.events, strict=False):
+            cycles = sum(cost * events[Event(event)] for event, cost in bank.cost.items())
+            if cycles:
+                found.append((bank.name, cycles))
+        return tuple(found)

@@ -1,7 +1,7 @@
 """Cortex-M0+. Source: Arm DDI 0484 (Cortex-M0+ TRM), table 3-1, with the single-cycle multiplier."""
 
 from ndtool.benchmarks.instructions import Instruction, Kind
-from ndtool.benchmarks.timing.pipeline import Rules
+from ndtool.benchmarks.timing.pipeline import Result, Rules
 
 
 def issue(instruction: Instruction, _: Instruction | None) -> float:
@@ -11,21 +11,16 @@ def issue(instruction: Instruction, _: Instruction | None) -> float:
     return 1.0
 
 
-def latency(_: Instruction, cycles: float) -> float:
-    """Results are ready for the next instruction."""
-    return cycles
+def wait(_: Result, __: Instruction, ___: int) -> float:
+    """Results are there for the next instruction."""
+    return 1.0
 
 
-def early(_: Instruction, __: int) -> float:
-    """Nothing is needed early in a two-stage pipeline."""
-    return 0.0
-
-
-def taken(branch: Instruction) -> float:
+def taken(branch: Instruction, _: Instruction | None, __: Instruction) -> float:
     """A taken branch is 2 cycles, BL 3, POP with PC 3 + N."""
     if branch.kind is Kind.LOAD:
         return 2.0
     return 2.0 if branch.name == "bl" else 1.0
 
 
-RULES = Rules(issue=issue, latency=latency, early=early, taken=taken)
+RULES = Rules(issue=issue, wait=wait, taken=taken)

@@ -1,90 +1,134 @@
 """Cortex-M7, dual issue, in order.
 
 Sources: measurements of jnk0le on STM32H743 (github.com/jnk0le/random, pipeline cycle test, cortex_m7.md), LLVM's
-ARMScheduleM7.td, GCC's cortex-m7.md. Two loads issue together only where they are seen to use different banks.
+ARMScheduleM7.td, GCC's cortex-m7.md. An early and a late ALU are one stage apart; t is the cycle of issue.
 """
 
 from ndtool.benchmarks.instructions import Instruction, Kind
-from ndtool.benchmarks.timing.pipeline import CPSR, Rules
+from ndtool.benchmarks.timing.pipeline import CPSR, Result, Rules
 
-MISPREDICT = 8.0
-_FLOAT = {"vdiv": 16.0, "vsqrt": 14.0}
+MISPREDICT = 8.0  # 6 where the flags were set three cycles before
 _MULTIPLY = (Kind.MULTIPLY, Kind.MAC)
-_ONE_PIPE = (Kind.EXTEND, Kind.SIMD)  # older slot only
 _MEMORY = (Kind.LOAD, Kind.STORE)
-_SIMPLE = ("add", "addw", "sub", "subw", "mov", "movw", "movt", "mvn")
+_EARLY_ALU = {"add", "addw", "sub", "subw", "mov", "movw", "movt", "mvn"}  # as the older of a pair
+_EARLY_SOURCES = {"sbfx", "ubfx", "rbit", "rev", "rev16", "revsh"}  # all operands are needed early
+_SHIFTER = _EARLY_SOURCES | {"bfi", "bfc", "pkhbt", "pkhtb"}
+_SHIFTER |= {"sxtab", "sxtah", "uxtab", "uxtah", "sxtab16", "uxtab16"}
+_NARROW = ("ldrb", "ldrh", "ldrsb", "ldrsh")
+_FLOAT_ISSUE = {"vdiv": 16.0, "vsqrt": 14.0}
+_FUSED = {"vfma", "vfms", "vfnma", "vfnms", "vmla", "vmls", "vnmla", "vnmls"}
 
 
 def issue(instruction: Instruction, _: Instruction | None) -> float:
-    """One cycle, two instructions; multiple loads and stores two registers a cycle, division blocks."""
+    """One cycle for one or two; multiple loads and stores two registers a cycle; division blocks."""
     if instruction.kind in _MEMORY:
         return float((instruction.registers + 1) // 2)
     if instruction.kind is Kind.DIVIDE:
         return 7.0
-    if instruction.kind is Kind.FLOAT:
-        return _FLOAT.get(instruction.name, 1.0)
-    return 1.0
+    return _FLOAT_ISSUE.get(instruction.name, 1.0)
 
 
-def latency(instruction: Instruction, cycles: float) -> float:
-    """From issue to a late ALU operation: simple additions and moves feed one in the same cycle."""
-    if instruction.kind is Kind.ALU and instruction.name in _SIMPLE and not instruction.shifted:
+def wait(result: Result, user: Instruction, register: int) -> float:
+    """From a result to its use by the late ALU; one more for the early stage, less for stores and accumulators."""
+    use = _use(user, register)
+    maker = result.by
+    if maker.kind is Kind.FLOAT or user.kind is Kind.FLOAT:
+        return _float_wait(maker, user, register)
+    if use == STORE_DATA:
         return 0.0
-    if instruction.kind is Kind.SHIFT:
-        return 0.0
-    if instruction.kind is Kind.LOAD:
-        narrow = instruction.name.startswith(("ldrb", "ldrh", "ldrsb", "ldrsh"))
-        return 1.0 + (1.0 if narrow else 0.0) + (cycles - 1.0)
-    if instruction.kind in (*_MULTIPLY, Kind.SIMD):
-        return 2.0
-    if instruction.kind is Kind.FLOAT:
-        return max(3.0, cycles)
-    return cycles
-
-
-def early(instruction: Instruction, register: int) -> float:
-    """Addresses, shifted and extended operands are needed a stage early; accumulators and store data later."""
-    if register in instruction.address_reads:
+    if maker.kind is Kind.LOAD:
+        if register in maker.address_reads:  # the updated base
+            return 1.0
+        late = 2.0 if maker.name in _NARROW else 1.0
+        if maker.registers > 1:
+            late += issue(maker, None) - 1.0
+        return late + (1.0 if use in (EARLY, MULTIPLICAND) else -1.0 if use == ACCUMULATOR else 0.0)
+    if maker.kind is Kind.STORE:
         return 1.0
-    if instruction.kind is Kind.STORE or register == instruction.accumulator:
-        return -1.0
-    if register == CPSR:
-        return 0.0
-    return 1.0 if instruction.kind is Kind.EXTEND or instruction.shifted else 0.0
+    late = 2.0 if maker.kind in _MULTIPLY else 7.0 if maker.kind is Kind.DIVIDE else 2.0 if _saturates(maker) else 1.0
+    if result.swift:
+        late = 0.0 if register != CPSR else 1.0
+    if use == ACCUMULATOR:
+        return max(late - 1.0, 0.0)
+    return late + (1.0 if use == EARLY else 0.0)
+
+
+EARLY, LATE, MULTIPLICAND, ACCUMULATOR, STORE_DATA = range(5)
+
+
+def _use(user: Instruction, register: int) -> int:
+    """Where in the pipeline a register is needed."""
+    if register in user.address_reads:
+        return EARLY
+    if user.kind is Kind.STORE:
+        return STORE_DATA
+    if user.kind in _MULTIPLY:
+        return ACCUMULATOR if register == user.accumulator else MULTIPLICAND
+    if user.name in _EARLY_SOURCES or register in user.shifted_reads:
+        return EARLY
+    return LATE
+
+
+def _saturates(maker: Instruction) -> bool:
+    return maker.name in ("qadd", "qsub", "qdadd", "qdsub", "ssat", "usat", "ssat16", "usat16")
+
+
+def _float_wait(maker: Instruction, user: Instruction, register: int) -> float:
+    """The table of cortex_m7.md, "fpu (single precision)"."""
+    fused = user.name in _FUSED
+    accumulate = fused and register in user.writes
+    if maker.name in _FUSED:
+        return 3.0 if accumulate or user.kind is Kind.STORE else 5.0 if maker.name.startswith("vf") else 6.0
+    if maker.kind is Kind.LOAD:
+        return 3.0 if accumulate else 1.0
+    if user.kind is Kind.STORE:
+        return 1.0
+    if maker.name == "vmov":
+        return 3.0
+    return issue(maker, None) if maker.name in _FLOAT_ISSUE else 3.0
+
+
+def swift(instruction: Instruction, younger: bool) -> bool:
+    """Additions, subtractions and moves as the older of a pair, and shifts, can use the early ALU."""
+    if instruction.kind is Kind.SHIFT:
+        return True
+    return not younger and instruction.name in _EARLY_ALU and not instruction.shifted_reads
 
 
 def pairs(older: Instruction, younger: Instruction) -> bool:
-    """What cannot issue together; dependencies are looked at elsewhere."""
+    """Two issue together, unless ...; bit fields, extensions and SIMD (one pipe) only as the older of the two."""
     kinds = (older.kind, younger.kind)
-    if Kind.DIVIDE in kinds or Kind.OTHER in kinds or older.registers > 1 or younger.registers > 1:
-        return False
-    if older.kind in _MULTIPLY and younger.kind in (*_MULTIPLY, Kind.STORE):
-        return False
-    if older.kind is Kind.STORE and younger.kind in (*_MULTIPLY, Kind.STORE):
-        return False
-    if kinds == (Kind.LOAD, Kind.LOAD) and not _different_banks(older, younger):
-        return False
-    if younger.kind in _ONE_PIPE:
-        return False  # older slot only
-    if older.kind is Kind.BRANCH:
-        return False
-    if all(instruction.shifted or instruction.kind is Kind.SHIFT for instruction in (older, younger)):
-        return older.kind is Kind.SHIFT and younger.kind is Kind.SHIFT
-    if older.kind in _ONE_PIPE and younger.shifted:
-        return False
-    return not (older.kind is Kind.FLOAT and younger.kind is Kind.FLOAT)
+    one_pipe = (Kind.EXTEND, Kind.SIMD)
+    shifted, shifts = bool(younger.shifted_reads) and younger.kind is Kind.ALU, older.kind is Kind.SHIFT
+    both = {older.kind, younger.kind}
+    return not (
+        Kind.DIVIDE in both
+        or Kind.OTHER in both
+        or older.registers > 1
+        or younger.registers > 1  # multiple loads and stores go alone
+        or (older.kind in _MULTIPLY and younger.kind in (*_MULTIPLY, Kind.STORE))
+        or (older.kind is Kind.STORE and younger.kind in (*_MULTIPLY, Kind.STORE))
+        or kinds == (Kind.BRANCH, Kind.BRANCH)
+        or (kinds == (Kind.LOAD, Kind.LOAD) and _same_bank(older, younger))
+        or younger.kind in one_pipe
+        or (shifted and (shifts or older.shifted_reads or older.name in _SHIFTER))
+        or (bool(older.shifted_reads) and younger.name in _SHIFTER)
+        or (kinds == (Kind.FLOAT, Kind.FLOAT) and "vmov" not in (older.name, younger.name))
+        or (older.name in _FUSED and younger.name.startswith(("vldr", "vstr", "vmov")))
+        or (younger.name in _FUSED and older.name.startswith(("vldr", "vstr", "vmov")))
+    )
 
 
-def _different_banks(a: Instruction, b: Instruction) -> bool:
-    """Loads at one base whose displacements are an odd number of words apart: an even and an odd word."""
-    if a.displacement is None or b.displacement is None or a.address_reads != b.address_reads:
+def _same_bank(a: Instruction, b: Instruction) -> bool:
+    """Whether two loads may want the same bank (even or odd words): unknown, unless they have the same base."""
+    if a.displacement is None or b.displacement is None or a.base != b.base or a.base in a.writes:
         return False
-    return (a.displacement // 4 - b.displacement // 4) % 2 == 1
+    return (a.displacement // 4 - b.displacement // 4) % 2 == 0
 
 
-def taken(_: Instruction) -> float:
+def taken(_: Instruction, __: Instruction | None, ___: Instruction) -> float:
     """A predicted taken branch costs nothing of its own."""
     return 0.0
 
 
-RULES = Rules(issue=issue, latency=latency, early=early, pairs=pairs, taken=taken, mispredict=MISPREDICT)
+RULES = Rules(issue=issue, wait=wait, pairs=pairs, swift=swift, taken=taken, mispredict=MISPREDICT)

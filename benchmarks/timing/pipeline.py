@@ -1,6 +1,6 @@
 """An in-order pipeline as rules: what each instruction costs, what it must wait for, what issues together.
 
-A block costs T(previous then block) - T(previous), so that a loop's body is counted in its steady state and a result
+A block costs what it adds behind the block before it, so that a loop's body is counted in its steady state and a result
 needed across the branch is waited for.
 """
 
@@ -12,21 +12,40 @@ from ndtool.benchmarks.instructions import Block, Instruction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A value in a register: what computes it, since when, and whether an early stage does."""
+
+    by: Instruction
+    issued: float
+    swift: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """One core. Cycles throughout.
 
-    `issue`: cycles an instruction occupies the pipeline, given the one before. `latency`: from its issue, which takes
-    the given cycles, until a dependent one can issue; 0 lets a dependent instruction issue together with one whose own
-    operands were ready a cycle before. `early`: how much sooner a register is needed
-    than by an ALU operation, e.g. by address generation. `pairs`: whether two independent neighbours issue together.
+    `issue`: cycles an instruction occupies the pipeline, given the one before. `wait`: from the issue of what makes a
+    result to the earliest issue of what uses it in a given register; 0 lets both issue together.
+    `taken`: what a taken branch adds, given the instruction before it and its target.
+    `pairs`: whether two neighbours may issue together as far as resources go. `swift`: whether an instruction can
+    execute in an earlier stage where its operands are there a cycle before, given whether it is the younger of a pair.
     """
 
     issue: Callable[[Instruction, Instruction | None], float]
-    latency: Callable[[Instruction, float], float]
-    early: Callable[[Instruction, int], float]
-    taken: Callable[[Instruction], float]  # cycles added when a branch is taken
+    wait: Callable[[Result, Instruction, int], float]
+    taken: Callable[[Instruction, Instruction | None, Instruction], float]
     pairs: Callable[[Instruction, Instruction], bool] | None = None
-    mispredict: float = 0.0  # cycles added for each time a branch goes its rarer way
+    swift: Callable[[Instruction, bool], bool] | None = None
+    mispredict: float = 0.0  # added for each time a branch goes its rarer way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycles:
+    """Where cycles go: issue, waiting for results, branches."""
+
+    issue: float
+    stalls: float
+    branch: float
 
 
 @dataclass(slots=True)
@@ -34,10 +53,11 @@ class _State:
     """The pipeline after some instructions."""
 
     time: float = 0.0  # the earliest issue of the next instruction
+    stalls: float = 0.0
     paired: bool = True  # the last slot is taken: the next cannot join it
     last: Instruction | None = None
     last_issue: float = 0.0
-    ready: dict[int, float] = field(default_factory=dict)  # register: when an ALU operation may use it
+    results: dict[int, Result] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -45,73 +65,78 @@ class Pipeline:
 
     def __init__(self, rules: Rules):
         self._rules = rules
-        self._alone: dict[Block, float] = {}
-        self._after: dict[tuple[Block, Block], float] = {}
+        self._known: dict[tuple[Block | None, Block], Cycles] = {}
 
-    def cycles(self, edges: Sequence[Edge]) -> list[float]:
+    def cycles(self, edges: Sequence[Edge]) -> list[Cycles]:
         """Cycles of each edge, all its executions together; mispredictions are charged to the rarer edge."""
-        costs = [edge.count * self._cost(edge) for edge in edges]
-        if self._rules.mispredict:
-            for position in self._rare(edges):
-                costs[position] += self._rules.mispredict * edges[position].count
-        return costs
+        rare = set(self.rare(edges)) if self._rules.mispredict else set()
+        found = []
+        for position, edge in enumerate(edges):
+            one = self._cost(edge)
+            branch = one.branch + (self._rules.mispredict if position in rare else 0.0)
+            found.append(
+                Cycles(issue=one.issue * edge.count, stalls=one.stalls * edge.count, branch=branch * edge.count)
+            )
+        return found
 
-    def _cost(self, edge: Edge) -> float:
-        if edge.previous is None:
-            return self._time((edge.block,))
-        key = (edge.previous, edge.block)
-        if key not in self._after:
-            if edge.previous not in self._alone:
-                self._alone[edge.previous] = self._time((edge.previous,))
-            self._after[key] = self._time(key) - self._alone[edge.previous]
-        last = edge.previous.instructions[-1]
-        return self._after[key] + (self._rules.taken(last) if edge.taken else 0.0)
-
-    def _rare(self, edges: Sequence[Edge]) -> list[int]:
+    def rare(self, edges: Sequence[Edge]) -> list[int]:
         """The less frequent edge of each conditional branch, where it goes both ways."""
         ways: dict[tuple[int, int, bool], list[int]] = {}
         for position, edge in enumerate(edges):
             if edge.previous is not None and edge.previous.instructions[-1].conditional:
-                ways.setdefault((edge.previous.address, edge.segment, edge.taken), []).append(position)
+                ways.setdefault((edge.previous.end, edge.segment, edge.taken), []).append(position)
         rare = []
-        for (address, segment, taken), positions in ways.items():
-            other = ways.get((address, segment, not taken), [])
+        for (end, segment, taken), positions in ways.items():
+            other = ways.get((end, segment, not taken), [])
             here, there = (sum(edges[p].count for p in where) for where in (positions, other))
             if there and (here < there or (here == there and taken)):
                 rare += positions
         return rare
 
-    def _time(self, blocks: tuple[Block, ...]) -> float:
-        """Issue cycles of blocks one after the other, from an empty pipeline."""
-        state = _State()
-        for block in blocks:
-            for instruction in block.instructions:
+    def _cost(self, edge: Edge) -> Cycles:
+        key = (edge.previous, edge.block)
+        if key not in self._known:
+            state, branch = _State(), 0.0
+            if edge.previous is not None:
+                before = edge.previous.instructions
+                for instruction in before:
+                    self._step(state, instruction)
+                if edge.taken:
+                    ahead = before[-2] if len(before) > 1 else None
+                    branch = self._rules.taken(before[-1], ahead, edge.block.instructions[0])
+                    state.time += branch
+            time, stalls = state.time, state.stalls
+            for instruction in edge.block.instructions:
                 self._step(state, instruction)
-        return state.time
+            waited = state.stalls - stalls
+            self._known[key] = Cycles(issue=state.time - time - waited, stalls=waited, branch=branch)
+        return self._known[key]
 
     def _step(self, state: _State, instruction: Instruction) -> None:
-        rules = self._rules
-        needed = max(
-            (state.ready[r] + rules.early(instruction, r) for r in instruction.reads if r in state.ready),
-            default=0.0,
-        )
-        pairs = rules.pairs
-        if (
-            pairs is not None
+        rules, last = self._rules, state.last
+        sources = [(state.results[r], r) for r in instruction.reads if r in state.results]
+        needed = max((result.issued + rules.wait(result, instruction, r) for result, r in sources), default=0.0)
+        together = (
+            rules.pairs is not None
             and not state.paired
-            and state.last is not None
+            and last is not None
             and needed <= state.last_issue
-            and pairs(state.last, instruction)
-        ):
-            at, state.paired = state.last_issue, True
+            and state.time <= state.last_issue + 1
+            and rules.pairs(last, instruction)
+        )
+        if together:
+            at = state.last_issue
         else:
-            at, state.paired = max(state.time, needed), False
-        cycles = rules.issue(instruction, state.last)
-        state.time = max(state.time, at + cycles)
-        swift = not state.paired and needed < at
-        result = at + max(rules.latency(instruction, cycles), 0.0 if swift else 1.0)
+            at = max(state.time, needed)
+            state.stalls += at - state.time
+        state.paired = together
+        state.time = max(state.time, at + rules.issue(instruction, last))
+        swift = False
+        if rules.swift is not None and rules.swift(instruction, together):
+            swift = all(result.issued + rules.wait(result, instruction, r) < at for result, r in sources)
+        result = Result(by=instruction, issued=at, swift=swift)
         for register in instruction.writes:
-            state.ready[register] = result
+            state.results[register] = result
         state.last, state.last_issue = instruction, at
 
 

@@ -58,7 +58,7 @@ def test_a_truncated_elf(link, tmp_path):
 
 
 def test_an_elf_for_another_machine():
-    load(COUNTER)
+    load(*COUNTER)
     (native, *_) = (cache_dir() / "native").glob("counter-*.so")
     if native.read_bytes()[:4] != b"\x7fELF":
         pytest.skip("this host's libraries are not ELF")

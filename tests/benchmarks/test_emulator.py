@@ -55,7 +55,7 @@ def test_block_counts_equal_a_hook_on_every_instruction(elf, core, optimise):
     program = elf(VARIED, core=core, optimise=optimise)
     counts = emulate(program, core).run()
     from_blocks, conditional = Counter(), set()
-    for edge in decoded(counts.edges, program, {}):
+    for edge in decoded(counts, program, {}):
         for instruction in edge.block.instructions:
             from_blocks[instruction.address] += edge.count
             if instruction.conditional:
@@ -84,7 +84,7 @@ def test_python_counts_the_same_edges_as_native_code(elf):
 
 
 def test_without_a_compiler_for_the_host_counting_falls_back_to_python(elf, monkeypatch):
-    def refuse(source):
+    def refuse(*sources):
         raise NdtoolError("no compiler")
 
     program = elf(VARIED)
@@ -98,7 +98,7 @@ def test_without_a_compiler_for_the_host_counting_falls_back_to_python(elf, monk
 def test_edges_add_up_to_the_instructions(elf):
     program = elf(VARIED)
     counts = emulate(program).run()
-    edges = decoded(counts.edges, program, {})
+    edges = decoded(counts, program, {})
     assert sum(edge.count * len(edge.block.instructions) for edge in edges) == counts.instructions
     assert sum(edge.previous is None for edge in edges) == 1
     assert instructions_of(counts.edges, program) == counts.instructions

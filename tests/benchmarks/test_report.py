@@ -23,7 +23,7 @@ KEYS |= {
     "instruction_range",
     "inputs",
 }
-KEYS |= {"model_sha256", "board"}
+KEYS |= {"model_sha256", "board", "cycles_by_reason", "latency_error", "place"}
 KEYS |= {"objective", "untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 
@@ -43,7 +43,12 @@ def test_the_keys_are_those_that_are_documented(measured, tmp_path):
     assert content["sram"]["total"] == sum(content["sram"][part] for part in ("arena", "stack", "static"))
     assert content["flash"]["total"] == content["flash"]["code"] + content["flash"]["weights"]
     assert content["latency_ms"] == pytest.approx(content["cycles"] / 216e3, rel=1e-3)
-    assert content["timing"]["validated"] is False
+    assert content["timing"]["validated"] is True
+    assert content["latency_error"] == content["timing"]["error"] < 0.1
+    assert sum(content["cycles_by_reason"].values()) == pytest.approx(content["cycles"], abs=5)
+    layers = [layer["cycles_by_reason"] for layer in content["layers"]]
+    assert all(spent["issue"] > 0 for spent in layers)
+    assert content["place"] == {"weights": "flash", "arena": "sram"}
     assert content["inputs"] == "random, seed 7"
     assert (content["bit_exact"], content["fits"]) == (None, True)
     ends = [layer["instructions"] for layer in content["layers"] if layer["is_end"]]
@@ -52,7 +57,8 @@ def test_the_keys_are_those_that_are_documented(measured, tmp_path):
 
 def test_tables_show_totals_and_what_numbers_are(measured):
     text = "\n".join(" ".join(row) for section in report.sections(measured) for row in section.rows)
-    assert "modelled, not validated against silicon" in text
+    assert "modelled: issue, dependencies, branches and memory" in text
+    assert "Cortex-M7 validated on" in text
     titles = [section.title for section in report.sections(measured)]
     assert "peak of the arena: tiny_quantize_input, QUANTIZE tiny_quantize_input output" in titles
     assert titles[-1].startswith("tiny on STM32F746")
@@ -64,7 +70,7 @@ def test_tables_show_totals_and_what_numbers_are(measured):
 def test_a_profile_adds_kernels_functions_and_classes(measured):
     titles = [section.title for section in report.sections(measured, profile=True)]
     plain = [section.title for section in report.sections(measured)]
-    assert len(titles) == len(plain) + 3
+    assert len(titles) == len(plain) + 4
 
 
 def test_tables_are_printed_on_stdout(measured, capsys):

@@ -5,7 +5,8 @@ from ndtool.benchmarks.timing import RULES
 from ndtool.errors import NdtoolError
 
 CORES = ("cortex-m0plus", "cortex-m33", "cortex-m4", "cortex-m7")
-BOARDS = ("nrf52840", "nrf5340", "rp2040", "stm32f746", "stm32h743", "stm32h7a3", "stm32l4r5")
+BOARDS = ("nrf52840", "nrf5340", "psoc62", "rp2040", "stm32f746", "stm32g0b1", "stm32h743", "stm32h7a3", "stm32l4r5")
+BOARDS += ("stm32u385", "stm32u575")
 
 
 def test_cores_come_first_then_boards():
