@@ -9,8 +9,8 @@ import click
 
 from ndtool.benchmarks.timing.about import ACCURACY
 from ndtool.benchmarks.validation.compare import Comparison, accuracy, compare, summary
-from ndtool.benchmarks.validation.points import read_points
 from ndtool.benchmarks.validation.page import write_page
+from ndtool.benchmarks.validation.points import read_points
 from ndtool.console import table
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
