@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from ndtool.benchmarks.counts import Segments, decoded
+from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import UnicornEmulator
 from ndtool.benchmarks.image import FirmwareImage
 from ndtool.benchmarks.targets import Region, load_target
@@ -45,16 +46,18 @@ def compare(points: Iterable[Point], elsewhere: Mapping[str, Region], folder: Pa
     """
     for point in points:
         path = folder / point.file
+        if not path.is_file() and not point.exact:
+            continue  # nobody has built it
         if not path.is_file():
             raise NdtoolError(f"{path}: there is no such file: give a folder with a copy of each repository")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != point.sha256:
+        if point.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != point.sha256:
             raise NdtoolError(f"{path}: its SHA-256 is not that of {point.name}")
         yield _run(point, elsewhere, path)
 
 
 def _run(point: Point, elsewhere: Mapping[str, Region], path: Path) -> Comparison:
     target = load_target(point.target)
-    image = FirmwareImage(path, point.origin, point.vectors)
+    image = FirmwareImage(path, point.origin, point.vectors) if point.function else FirmwareElf(path)
     machine = UnicornEmulator(
         image,
         target.core,
@@ -91,7 +94,7 @@ def accuracy(found: Sequence[Comparison]) -> dict[str, Any]:
     """What each core has earned: the error that nine of ten exact integer programs keep, with memory and without."""
     cores: dict[str, Any] = {}
     for core in sorted({one.core for one in found}):
-        mine = [one for one in found if one.core == core and one.point.exact and not one.point.is_float]
+        mine = [one for one in found if one.core == core and _counts(one.point)]
         boards = sorted({one.point.target for one in mine})
         cores[core] = {
             "points": len(mine),
@@ -100,6 +103,11 @@ def accuracy(found: Sequence[Comparison]) -> dict[str, Any]:
             "error_without_memory": _most(abs(one.alone / one.measured - 1) for one in mine),
         }
     return cores
+
+
+def _counts(point: Point) -> bool:
+    """Whether a point says what integer programs can expect."""
+    return point.exact and not point.is_float
 
 
 def _most(errors: Iterable[float]) -> float:
@@ -115,9 +123,10 @@ def summary(found: Sequence[Comparison]) -> list[tuple[str, str, int, float, flo
         mine = [one for one in found if one.core == core]
         for title, chosen in (
             ("in sample", [one for one in mine if one.point.fit]),
-            ("out of sample", [one for one in mine if not one.point.fit and not one.point.is_float]),
-            ("integer", [one for one in mine if not one.point.is_float]),
-            ("float", [one for one in mine if one.point.is_float]),
+            ("out of sample", [one for one in mine if not one.point.fit and _counts(one.point)]),
+            ("exact, integer", [one for one in mine if _counts(one.point)]),
+            ("exact, float", [one for one in mine if one.point.is_float]),
+            ("built again", [one for one in mine if not one.point.exact]),
         ):
             if chosen:
                 errors = [abs(one.error) for one in chosen]

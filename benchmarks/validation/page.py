@@ -36,7 +36,9 @@ def _tables(found: Sequence[Comparison]) -> str:
     lines += ["", "| program | instructions | predicted | silicon | error | without memory | |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for one in found:
-        kind = "fitted" if one.point.fit else "float" if one.point.is_float else ""
+        kind = (
+            "fitted" if one.point.fit else "float" if one.point.is_float else "" if one.point.exact else "built again"
+        )
         alone = one.alone / one.measured - 1
         lines.append(
             f"| {one.point.name} | {_whole(one.instructions)} | {_whole(one.predicted)} | {_whole(one.measured)} "

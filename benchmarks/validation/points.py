@@ -17,16 +17,19 @@ class Point:
     name: str
     target: str
     file: str  # in the folder of repositories
-    sha256: str
+    sha256: str | None  # None: a program that was built again
     result: str  # the file that states the figure
     per_second: float
     origin: int
     vectors: int | None
-    function: Function
-    exact: bool  # the very bytes that ran on silicon, not a rebuilt program
+    function: Function | None  # None: it has markers
     fit: bool  # constants were chosen from it
     is_float: bool
-    note: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are the very bytes that ran on silicon."""
+        return self.sha256 is not None
 
 
 def read_points() -> tuple[tuple[Point, ...], dict[str, Region]]:
@@ -41,16 +44,16 @@ def read_points() -> tuple[tuple[Point, ...], dict[str, Region]]:
             name=item["name"],
             target=item["target"],
             file=item["file"],
-            sha256=item["sha256"],
+            sha256=item.get("sha256"),
             result=item["result"],
             per_second=item["per_second"],
             origin=item.get("origin", 0),
             vectors=item.get("vectors"),
-            function=Function(ready=item["ready"], entry=item["entry"], calls=tuple(item.get("calls", ()))),
-            exact=not item.get("rebuilt", False),
+            function=None
+            if item.get("rebuilt")
+            else Function(ready=item["ready"], entry=item["entry"], calls=tuple(item.get("calls", ()))),
             fit=item.get("fit", False),
             is_float=item.get("float", False),
-            note=item.get("note", ""),
         )
         for item in content["point"]
     )
