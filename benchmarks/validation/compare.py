@@ -82,7 +82,7 @@ def _run(point: Point, elsewhere: Mapping[str, Region], path: Path) -> Compariso
     return Comparison(
         point=point,
         core=target.core.name,
-        instructions=counts.instructions,
+        instructions=counts.instructions or 0,
         predicted=sum(parts.values()),
         alone=alone,
         measured=target.clock_hz / point.per_second,
