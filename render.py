@@ -269,7 +269,7 @@ def demo_table(result: "DemoResult") -> None:
         ("accuracy, int8 (TFLite)", percent(int8.accuracy)),
         ("size, fp32 / int8 TFLite", f"{size(fp32.bytes)} / {size(int8.bytes)}"),
         (f"instructions on {m.target.name} (counted)", whole(m.cost.instructions or 0)),
-        (f"latency at {m.target.clock_hz / 1e6:g} MHz (modelled, unvalidated)", f"{m.latency_ms or 0:.2f} ms"),
+        (f"latency at {m.target.clock_hz / 1e6:g} MHz (modelled)", m.latency_text),
         ("SRAM: arena + stack + static", f"{size(m.sram.total)} ({m.sram.arena} + {m.sram.stack} + {m.sram.static})"),
         ("flash: code + weights", f"{size(m.flash.total)} ({m.flash.code} + {m.flash.weights})"),
         ("output of the C library", exact),

@@ -107,7 +107,8 @@ def judge(subject: Subject, measurement: Measurement, plan: Plan, *, entry: str,
         raise NdtoolError(f"{entry}: the C library's output differs from LiteRT's: please report the model")
     measured = values(model, measurement, data)
     findings = [finding for b in plan.budgets for finding in against_budget(measured, b.limits, b.source)]
-    notes: tuple[str, ...] = ("latency is modelled and has not been validated against silicon",)
+    timing = measurement.timing
+    notes = (f"latency is modelled, {measurement.latency_text}: {timing.trust}",) if timing else ()
     if plan.update and plan.baseline is not None:
         kept = read_baseline(plan.baseline, entry) if plan.baseline.exists() else None
         tolerances = {**(kept.tolerances if kept else {}), **plan.tolerances}

@@ -41,7 +41,6 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,8 +205,7 @@ def _summary(m: Measurement) -> Section:
             ("", "", f"{_whole(spent)} {_REASONS.get(reason, f'waiting for {reason}')}")
             for reason, spent in _reasons(m.cost)
         ]
-        known = f" ± {math.ceil(100 * m.timing.error)} %" if m.timing.error else ""
-        rows.append(("latency", f"{m.latency_ms:,.3f} ms{known}".replace(",", " "), f"modelled, {clock}"))
+        rows.append(("latency", m.latency_text, f"modelled, {clock}"))
         rows.append(("", "", m.timing.trust))
     rows.append(("outputs", *_exactness(m)))
     if m.untrained:

@@ -1,5 +1,6 @@
 """What a measurement found. Every number says what it is: counted, planned, linked, painted or modelled."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -140,6 +141,14 @@ class Measurement:
     def latency_ms(self) -> float | None:
         """Cycles at the target's clock."""
         return None if self.cost.cycles is None else 1e3 * self.cost.cycles / self.target.clock_hz
+
+    @property
+    def latency_text(self) -> str:
+        """For people, e.g. "23.812 ms ± 4 %"."""
+        if self.latency_ms is None:
+            return "-"
+        error = self.latency_error
+        return f"{self.latency_ms:,.3f} ms".replace(",", " ") + (f" ± {math.ceil(100 * error)} %" if error else "")
 
     @property
     def bit_exact(self) -> bool | None:
