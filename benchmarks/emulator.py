@@ -114,11 +114,12 @@ class UnicornEmulator:
         stack, reset = reset_vector(elf)
         self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._go(reset, self._start, _BOOT_INSTRUCTIONS)
-        for address in (*function.calls, function.entry) if function else ():
-            self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
-            self._start = address
-            if address != function.entry:
+        if function:
+            for address in function.calls:
+                self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
                 self._go(address, _RETURN, _BOOT_INSTRUCTIONS)
+            self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
+            self._start = function.entry
         self._counter.watch_memory(self._uc)
         self._context = self._uc.context_save()
         self._saved = [(start, bytes(self._uc.mem_read(start, size))) for start, size in self._ram]

@@ -73,12 +73,12 @@ def _print(found: list[Comparison]) -> None:
         for one in found
     ]
     table("cycles of one inference", ("program", "core", "", "predicted", "silicon", "error"), rows, left=3)
-    rows = [
+    errors = [
         (core, title, str(count), f"{100 * middle:.1f} %", f"{100 * most:.1f} %", f"{100 * mean:+.1f} %", name)
         for core, title, count, middle, most, mean, name in summary(found)
     ]
     headings = ("core", "points", "number", "median", "worst", "mean", "worst program")
-    table("errors by core", headings, rows, left=2)
+    table("errors by core", headings, errors, left=2)
 
 
 if __name__ == "__main__":
