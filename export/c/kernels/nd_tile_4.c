@@ -10,6 +10,7 @@
  *
  * Eight sums, two words of each operand and two pointers are all registers there are: compilers spill, so by hand. */
 #include "nd_dsp.h"
+#include "nd_tile.h"
 
 #if ND_DSP
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* the assembly uses them */
@@ -31,28 +32,7 @@
 #define FIRST TWO_TAPS("smuad", "", "", "", "", "", "", "", "")
 #define NEXT TWO_TAPS("smlad", ", r2", ", r3", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9")
 
-/* nd_output_twice of a pair, not exact and exact: twice the bias r0, multiplier r10, rounding r11, shift lr. */
-#define SHORT                      \
-    "smmlar \\sum, \\sum, r10, r11 \n" \
-    "asr    \\sum, \\sum, lr \n"   \
-    "ssat   \\sum, #8, \\sum \n"
-#define EXACT                      \
-    "smmlar r12, \\sum, r10, r11 \n" \
-    "add    r12, r12, \\sum, asr #31 \n" \
-    "asr    r12, r12, lr    \n"    \
-    "ssat   \\sum, #8, r12  \n"
-#define ALL(requantize)                \
-    ".irp   sum, r6, r7, r8, r9 \n"    \
-    "add    \\sum, r0, \\sum, lsl #1 \n" \
-    requantize                         \
-    ".endr                  \n"        \
-    "ldm    r1!, {r0, r10, r11, lr} \n" \
-    ".irp   sum, r2, r3, r4, r5 \n"    \
-    "add    \\sum, r0, \\sum, asr #7 \n" \
-    requantize                         \
-    ".endr                  \n"
-
-/* The stack: 0 to 12 where each pixel is written, 16 column, 20 the weights' end, 24 to 52 saved, then the last arguments:
+/* The stack: 0 to 12 where each pixel is written, 16 column, 20 the weights' end, 24 to 60 saved, then the last arguments:
  * 64 words, then the column's end, 68 stride, then where the loop is entered, 72 exact, then where it is requantised. */
 __attribute__((naked)) void nd_tile_4(int8_t *out, const uint32_t *column, const int8_t *weights,
                                       const int8_t *weights_end, int32_t words, int32_t stride, int32_t exact)
