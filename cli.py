@@ -516,7 +516,7 @@ def bench(
     from ndtool.train.setup import parse_shape
 
     target, link = load_target(target_name), _link(gdb, gdb_reset)
-    how["place"] = parse_placement(places, target)
+    how |= {"place": parse_placement(places, target), "placements": profile}
     shape = parse_shape(input_shape) if input_shape else None
     what = str(_last_run().path) if subject is None else subject
     opened = open_subject(what, input_shape=shape, classes=classes, arguments=arguments)

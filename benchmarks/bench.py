@@ -9,7 +9,7 @@ from ndtool.benchmarks.board import BoardLink, require_board
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure
-from ndtool.benchmarks.placement import USUAL, Placement
+from ndtool.benchmarks.placement import USUAL, Placement, other_placements
 from ndtool.benchmarks.results import Measurement
 from ndtool.benchmarks.subject import Subject
 from ndtool.benchmarks.targets import Target
@@ -35,6 +35,7 @@ def bench(
     board_init: Path | None = None,
     fast: bool = False,
     place: Placement = USUAL,
+    placements: bool = False,
 ) -> Measurement:
     """Compile, link, run and account; every output byte of a model is compared with LiteRT's reference kernels.
 
@@ -42,6 +43,7 @@ def bench(
         subject: from `open_subject`. target: from `load_target`.
         inputs: of each run; None takes two random ones.
         emulator, compiler, keep, board, board_init, fast, place: as for `measure`.
+        placements: also model the cycles of other placements, on boards whose memory is known.
         optimize, pins: what kernels are chosen for, and those chosen by hand, as for `compile_tflite`.
 
     Raises:
@@ -68,7 +70,15 @@ def bench(
     options = compile_options(target, optimize=optimize, pins=pins, compiler=compiler)
     library = compile_tflite(subject.model, name=subject.c_name, **options)
     found = run(library, reference=subject.model.read_bytes())
-    return replace(found, untrained=subject.untrained, model_sha256=sha256_of(subject.model))
+    elsewhere: list[tuple[Placement, float]] = []
+    if placements and target.has_waits and found.cost.cycles is not None and board is None:
+        sizes = {"weights": library.weight_bytes, "arena": library.arena_bytes}
+        for other in other_placements(target, place, sizes):
+            cycles = run(library, place=other, keep=None).cost.cycles
+            elsewhere += [(other, cycles)] if cycles is not None else []
+    return replace(
+        found, placements=tuple(elsewhere), untrained=subject.untrained, model_sha256=sha256_of(subject.model)
+    )
 
 
 def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:

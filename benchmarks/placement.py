@@ -1,7 +1,7 @@
 """Where a firmware's weights and arena lie."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ndtool.benchmarks.targets import Target
 from ndtool.errors import NdtoolError
@@ -34,9 +34,23 @@ def parse_placement(texts: Sequence[str], target: Target) -> Placement:
             raise NdtoolError(f"{text!r} is no placement: write {choices}")
         if region not in target.memory:
             raise NdtoolError(f"{target.name} has no {region}: its memories are {', '.join(target.memory)}")
-        origin = target.memory[region].origin
-        if region != "sram" and origin == target.memory["sram"].origin:
+        if _is_sram_itself(region, target):
             what = f"on {target.name} the {region} is the first part of the SRAM"
             raise NdtoolError(f"{what}: what is placed in sram fills it first")
         chosen[part] = region
     return Placement(**chosen)
+
+
+def other_placements(target: Target, usual: Placement, sizes: Mapping[str, int]) -> Iterator[Placement]:
+    """Placements that differ in one part, which fits where it would lie. `sizes`: bytes of weights and arena."""
+    for part, regions in _CHOICES.items():
+        for region in regions:
+            if region == getattr(usual, part) or region not in target.memory or _is_sram_itself(region, target):
+                continue
+            room = target.memory[region].bytes
+            if room is not None and sizes[part] <= room:
+                yield replace(usual, **{part: region})
+
+
+def _is_sram_itself(region: str, target: Target) -> bool:
+    return region != "sram" and target.memory[region].origin == target.memory["sram"].origin

@@ -10,6 +10,7 @@ Keys of the JSON, all of them always there; a value is null where it does not ap
     cycles_by_reason        cycles of issue, stalls (waiting for results), branch, and waiting for each memory
     latency_error           nine of ten programs of the timing model's class were closer to silicon; null: no class
     place                   weights, arena: the memories that they lie in
+    placements              with --profile, on boards: list of other placements: weights, arena, cycles
     sram                    bytes: arena (planned), stack (painted), static (.data and .bss), total; caller: the
                             caller's float buffers, which are not in the total
     flash                   bytes: code, weights, total; kernels and glue make up code
@@ -76,6 +77,9 @@ def as_json(measurement: Measurement) -> dict[str, Any]:
         **_cost(m.cost),
         "latency_ms": m.latency_ms,
         "latency_error": m.latency_error,
+        "placements": [
+            {"weights": other.weights, "arena": other.arena, "cycles": round(cycles)} for other, cycles in m.placements
+        ],
         "place": {"weights": m.place.weights, "arena": m.place.arena},
         "sram": {
             "arena": m.sram.arena,
@@ -177,7 +181,7 @@ def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Sectio
     if profile and measurement.layers:
         found.append(_kernels(measurement))
         found += [_where(measurement)] if measurement.cost.parts else []
-        found += [section for section in [_choices(measurement)] if section.rows]
+        found += [section for section in [_choices(measurement), _placements(measurement)] if section.rows]
     if profile and measurement.functions:
         found += [_functions(measurement), _mix(measurement)]
     if measurement.peak:
@@ -397,6 +401,17 @@ def _choices(m: Measurement) -> Section:
             rows.append((_layer_label(layer, m.model), layer.kernel.removeprefix("nd_"), _whole(own), told))
     title = f"kernels chosen for {m.objective} (modelled cycles of each; --pin LAYER=KERNEL decides otherwise)"
     return Section(title=title, headings=("layer", "chosen", "cycles", "others"), rows=tuple(rows), left=2)
+
+
+def _placements(m: Measurement) -> Section:
+    """What other placements would bring."""
+    own = m.cost.cycles or 1.0
+    rows = tuple(
+        (f"weights in {other.weights}", f"arena in {other.arena}", _whole(cycles), f"{100 * (cycles / own - 1):+.1f} %")
+        for other, cycles in sorted(m.placements, key=lambda pair: pair[1])
+    )
+    title = f"instead of weights in {m.place.weights} and arena in {m.place.arena} (cycles modelled; --place)"
+    return Section(title=title, headings=("weights", "arena", "cycles", "change"), rows=rows, left=2)
 
 
 def _functions(m: Measurement) -> Section:

@@ -128,6 +128,7 @@ class Measurement:
     versions: Mapping[str, str]
     untrained: bool = False  # random weights
     place: Placement = USUAL
+    placements: tuple[tuple[Placement, float], ...] = ()  # others, with the cycles that they would take
     objective: str | None = None  # what kernels were chosen for; None: a firmware that ndtool has not built
     board: OnBoard | None = None  # None: emulated
     model_sha256: str | None = None  # of the model's file; None: a firmware that ndtool has not built

@@ -2,10 +2,13 @@
 
 import pytest
 
+from ndtool.benchmarks.bench import bench
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
-from ndtool.benchmarks.placement import USUAL, Placement, parse_placement
+from ndtool.benchmarks.placement import USUAL, Placement, other_placements, parse_placement
+from ndtool.benchmarks.report import sections
+from ndtool.benchmarks.subject import open_subject
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 
@@ -53,3 +56,26 @@ def test_fast_counts_alone():
     assert found.cost.cycles is None
     assert found.timing is None
     assert all(layer.cost.cycles is None for layer in found.layers)
+
+
+def test_other_placements_change_one_part_and_fit():
+    small = {"weights": 1000, "arena": 1000}
+    assert list(other_placements(BOARD, USUAL, small)) == [
+        Placement(weights="sram"),
+        Placement(weights="dtcm"),
+        Placement(arena="dtcm"),
+    ]
+    large = {"weights": 200 * 1024, "arena": 200 * 1024}
+    assert list(other_placements(BOARD, USUAL, large)) == [Placement(weights="sram")]
+    assert list(other_placements(load_target("stm32f746"), USUAL, small)) == [Placement(weights="sram")]
+
+
+def test_a_profile_says_what_another_placement_brings(shared):
+    subject = open_subject(str(shared / "models" / "ad.tflite"))
+    found = bench(subject, BOARD, inputs=RandomInputs(count=1), placements=True)
+    cycles = dict(found.placements)
+    assert cycles[Placement(weights="sram")] < found.cost.cycles  # every weight is read once, a line of flash at a time
+    shown = {section.title: section.rows for section in sections(found, profile=True)}
+    rows = shown["instead of weights in flash and arena in sram (cycles modelled; --place)"]
+    assert rows[0][:2] == ("weights in sram", "arena in sram")
+    assert rows[0][3].startswith("-")

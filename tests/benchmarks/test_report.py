@@ -23,7 +23,7 @@ KEYS |= {
     "instruction_range",
     "inputs",
 }
-KEYS |= {"model_sha256", "board", "cycles_by_reason", "latency_error", "place"}
+KEYS |= {"model_sha256", "board", "cycles_by_reason", "latency_error", "place", "placements"}
 KEYS |= {"objective", "untrained", "emulator", "emulator_note", "compiler", "flags", "versions", "timing"}
 
 
