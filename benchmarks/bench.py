@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ndtool.benchmarks.board import BoardLink, require_board
 from ndtool.benchmarks.candidates import compile_options
@@ -15,10 +16,11 @@ from ndtool.benchmarks.subject import Subject
 from ndtool.benchmarks.targets import Target
 from ndtool.errors import NdtoolError
 from ndtool.export.c import compile_tflite
-from ndtool.export.predict import in_layout
 from ndtool.files import sha256_of
 from ndtool.quantize.runtime import TFLiteModel, to_tensor
-from ndtool.train.data import Data, evaluation_inputs
+
+if TYPE_CHECKING:
+    from ndtool.train.data import Data
 
 
 def bench(
@@ -81,12 +83,15 @@ def bench(
     )
 
 
-def data_inputs(model: Path, data: Data, count: int) -> GivenInputs:
+def data_inputs(model: Path, data: "Data", count: int) -> GivenInputs:
     """The first samples of the test part, as the model's first input takes them.
 
     Raises:
         NdtoolError: the samples do not fit the model.
     """
+    from ndtool.export.predict import in_layout  # PyTorch comes with it
+    from ndtool.train.data import evaluation_inputs
+
     end = TFLiteModel(model).inputs[0]
     values, _ = in_layout(evaluation_inputs(data.test, data, count), end.shape, str(model))
     samples = tuple((to_tensor(values[index : index + 1], end),) for index in range(len(values)))

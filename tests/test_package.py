@@ -41,3 +41,10 @@ def test_no_module_is_imported_by_its_bare_name():
             words = line.split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1].split(".")[0] not in names, f"{path}: {line}"
+
+
+def test_a_model_file_is_benched_without_pytorch():
+    """It takes longer to import than a small network to measure."""
+    modules = "ndtool.cli, ndtool.benchmarks.bench, ndtool.benchmarks.subject, ndtool.benchmarks.report"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
