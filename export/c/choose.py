@@ -9,12 +9,13 @@ from ndtool.export.c.call import Call, Constant, Slot, Strip, constants_of
 from ndtool.export.c.graph import Tensor
 from ndtool.export.c.kernel_files import with_callees
 from ndtool.export.c.lower import Draft, Program
-from ndtool.export.c.objective import Objective, Values
+from ndtool.export.c.objective import Objective, Values, parse_objective
 from ndtool.export.c.plan import Plan, plan
 from ndtool.export.c.strips import can_join, strip
 
 STRIP_ROWS = (1, 2, 4, 8)  # of the last call's output in each step
 UNMEASURED = 1000.0  # what a preferred candidate is taken to cost, without a measurement
+STEERED = 0.1  # times the weight of latency: where SRAM counts for more, see _Shrinking
 NORM = 64  # see _soft_bytes
 
 
@@ -173,37 +174,47 @@ def _constant_bytes(call: Call) -> int:
 
 
 class _Shrinking:
-    """Make strips around the moment of the peak, as long as that improves the objective."""
+    """Make strips around the moment of the peak, as long as that improves the objective.
+
+    Of several peaks the first strips bring little alone. Where SRAM counts for much, a second descent is steered by it;
+    the objective decides between all that either has come by.
+    """
 
     def __init__(self, draft: Draft, objective: Objective, market: _Market):
         self._draft, self._objective, self._market = draft, objective, market
 
     def run(self, slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
         """The best slots found."""
+        steers, sram = [self._objective], parse_objective("sram")
+        if self._objective.weight("sram") > STEERED * self._objective.weight("latency") and self._objective != sram:
+            steers.append(sram)
+        seen = [state for steer in steers for state in self._descent(slots, steer)]
+        return min(seen, key=lambda state: self._score(state[0], state[1].arena_bytes, self._objective))[0]
+
+    def _descent(self, slots: tuple[Slot, ...], steer: Objective) -> Iterator[tuple[tuple[Slot, ...], Plan]]:
+        """The slots and one trial after another that is better than the one before."""
         arena = self._plan(slots)
-        best, best_score = slots, self._score(slots, arena.arena_bytes)
-        soft = self._score(slots, _soft_bytes(arena, len(slots)))
+        score = self._score(slots, _soft_bytes(arena, len(slots)), steer)
         while True:
+            yield slots, arena
             trials = [(trial, self._plan(trial)) for trial in self._trials(slots, _peak(arena, len(slots)))]
             sizes = [_soft_bytes(there, len(trial)) for trial, there in trials]
             useful = [i for i, size in enumerate(sizes) if size < _soft_bytes(arena, len(slots))]
             self._market.learn([slot for i in useful for slot in trials[i][0] if isinstance(slot, Strip)])
-            scored = [(self._score(trials[i][0], sizes[i]), i) for i in useful]
-            if not scored or min(scored)[0] >= soft - 1e-9:
-                return best
-            soft, index = min(scored)
+            scored = [(self._score(trials[i][0], sizes[i], steer), i) for i in useful]
+            if not scored or min(scored)[0] >= score - 1e-9:
+                return
+            score, index = min(scored)
             slots, arena = trials[index]
-            if (score := self._score(slots, arena.arena_bytes)) < best_score:
-                best, best_score = slots, score
 
     def _plan(self, slots: tuple[Slot, ...]) -> Plan:
         return plan(self._draft.program(slots))
 
-    def _score(self, slots: Sequence[Slot], sram: float) -> float:
+    def _score(self, slots: Sequence[Slot], sram: float, objective: Objective) -> float:
         calls = [call for slot in slots for call in slot.calls]
         values = _values(calls, self._market)
         latency = sum(map(self._market.cost, slots))
-        return self._objective.score(Values(latency=latency, sram=sram, flash=values.flash))
+        return objective.score(Values(latency=latency, sram=sram, flash=values.flash))
 
     def _trials(self, slots: tuple[Slot, ...], peak: int) -> Iterator[tuple[Slot, ...]]:
         """Every run of slots around the peak that can be one strip, with every number of rows."""

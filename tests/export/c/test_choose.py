@@ -119,3 +119,15 @@ def test_what_is_no_objective_is_refused(text: str) -> None:
 def test_an_objective_that_weighs_nothing_is_refused() -> None:
     with pytest.raises(NdtoolError, match="weighs nothing"):
         parse_objective("latency=0")
+
+
+def test_several_equal_peaks_are_lowered_where_sram_counts() -> None:
+    """Each strip alone lowers one of two peaks, and no arena."""
+    rng = np.random.default_rng(0)
+    tensor, ops = T(shape=(1, 16, 16, 4), scale=0.1, zero_point=0), []
+    for channels in (48, 4, 48, 4):
+        ops.append(layer(rng, tensor, "CONV_2D", channels, 3, 1, "SAME"))
+        tensor = ops[-1].outputs[0]
+    weighed = compile_tflite(model(ops), golden=0, features=DSP, optimize="latency=1,sram=0.5")
+    fast = compile_tflite(model(ops), golden=0, features=DSP, optimize="latency=1")
+    assert weighed.arena_bytes < 0.7 * fast.arena_bytes
