@@ -4,7 +4,7 @@ import numpy as np
 
 from ndtool.export.c import rules
 from ndtool.export.c.call import Buffer, Call, Choice, Constant, Overlap, Scratch, Struct
-from ndtool.export.c.context import Context, Features
+from ndtool.export.c.context import Context
 from ndtool.export.c.graph import Op, Tensor
 from ndtool.export.c.operators import sums
 from ndtool.export.c.operators.conv_dsp import dsp_convolution
@@ -62,7 +62,7 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
     params = _params(op, sums.bias_of(op, target.shape[3]), depth_multiplier=multiplier)
     portable = Call(
         op=op,
-        kernel=depthwise_kernel(multiplier, context.features),
+        kernel="nd_depthwise" if multiplier == 1 else "nd_depthwise_multiplier",
         arguments=(Buffer(tensor=target), Buffer(tensor=source), params),
         macs=int(np.prod(target.shape)) * height.filter * width.filter,
         overlaps=(Overlap(input=source, distance=window_distance(source, target, height, width)),),
@@ -76,11 +76,6 @@ def depthwise_conv_2d(op: Op, context: Context) -> Call | Choice:
     else:
         fast = thumb_depthwise(op, params, source, _multipliers(op), (height, width))
     return portable if fast is None else Choice(candidates=(fast, portable))
-
-
-def depthwise_kernel(multiplier: int, features: Features) -> str:
-    """The kernel of a depthwise convolution on a target."""
-    return "nd_depthwise" if multiplier == 1 else "nd_depthwise_multiplier"
 
 
 def _ends(op: Op) -> tuple[Tensor, Tensor]:
