@@ -15,7 +15,7 @@ from ndtool.benchmarks.measure import measure as run
 from ndtool.benchmarks.targets import Target, load_target
 from ndtool.benchmarks.timing import TimingModel
 from ndtool.cache import cache_entry
-from ndtool.export.c.call import Call, Constant, Part, Scratch, Slot, Strip, Struct
+from ndtool.export.c.call import Call, Constant, Part, Scratch, Slot, Struct
 from ndtool.export.c.choose import Measure, Prices
 from ndtool.export.c.graph import Tensor
 from ndtool.export.c.kernel_files import header_sources, kernel_source, with_callees
@@ -32,7 +32,6 @@ def pricing(target: Target, objective: Objective, *, compiler: str = "zig") -> M
     measured once is read from the cache as long as the call, its kernels, the compiler, its flags and the core stay the
     same.
     """
-
     core = load_target(target.core.name)
 
     def measure(slots: Sequence[Slot]) -> Prices:
@@ -73,7 +72,7 @@ def _measure(missing: Sequence[tuple[str, Slot]], core: Target, objective: Objec
     costs = iter([layer.cost.cycles or 0.0 for layer in found.layers])
     for key, slot in missing:
         cycles = sum(next(costs) for _ in slot.calls)
-        used = with_callees(_kernels(slot))
+        used = with_callees(slot.kernels)
         price = {"cycles": cycles, "code": {kernel: code[kernel] for kernel in sorted(used)}}
         write_atomic(cache_entry("prices", key) / "price.json", json.dumps(price))
 
@@ -88,10 +87,6 @@ def kernel_sizes(elf: FirmwareElf, library: CLibrary) -> dict[str, int]:
     return {kernel: end - start for kernel, (start, end) in bounds.items()}
 
 
-def _kernels(slot: Slot) -> set[str]:
-    return {call.kernel for call in slot.calls} | ({"nd_move"} if isinstance(slot, Strip) else set())
-
-
 def _key(slot: Slot, core: Target, objective: Objective, compiler: str) -> str:
     """A digest of all that a price depends on."""
     version = gcc_version() if compiler == "gcc" else zig_version()
@@ -103,7 +98,7 @@ def _key(slot: Slot, core: Target, objective: Objective, compiler: str) -> str:
         GCC if compiler == "gcc" else "zig",
         version,
     ]
-    texts += [kernel_source(f"{kernel}.c") for kernel in sorted(with_callees(_kernels(slot)))]
+    texts += [kernel_source(f"{kernel}.c") for kernel in sorted(with_callees(slot.kernels))]
     texts += header_sources()
     return hashlib.sha256("\0".join([*texts, *_signature(slot)]).encode()).hexdigest()[:24]
 

@@ -127,6 +127,11 @@ class Call:
         """The call itself: what is executed at one time is a call or a strip of several."""
         return (self,)
 
+    @property
+    def kernels(self) -> frozenset[str]:
+        """The kernel that is called."""
+        return frozenset({self.kernel})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Move:
@@ -169,6 +174,11 @@ class Strip:
     def writes(self) -> tuple[Tensor, ...]:
         """The tensor in the arena that the last call writes."""
         return self.calls[-1].writes
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """The kernels of the calls, and nd_move, which keeps rows of their windows."""
+        return frozenset({call.kernel for call in self.calls} | {"nd_move"})
 
 
 Slot = Call | Strip  # what is executed at one time of the plan

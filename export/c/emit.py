@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 
 from ndtool.export.c import emit_code, emit_data, emit_header
-from ndtool.export.c.call import Strip
 from ndtool.export.c.emission import Emission
 from ndtool.export.c.kernel_files import kernel_source, with_callees
 from ndtool.export.c.kernel_names import NAMES, names, renamed, weak
@@ -35,9 +34,7 @@ def emit(e: Emission) -> Mapping[str, str]:
 
 def kernels(e: Emission) -> set[str]:
     """The kernels that a library calls, and those that they call."""
-    used = {call.kernel for call in e.calls}
-    if any(isinstance(slot, Strip) for slot in e.slots):
-        used.add("nd_move")
+    used = {kernel for slot in e.slots for kernel in slot.kernels}
     if any(port.is_float for port in e.inputs):
         used.add("nd_quantize")
     if any(port.is_float for port in e.outputs):
