@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from ndtool.train.zoo import dense, dscnn, mcunet, mobilenetv1, mobilenetv2, mobilenetv3, resnet8
+from ndtool.train.zoo import dense, dscnn, mcunet, mobilenetv1, mobilenetv2, mobilenetv3, proxylessnas, resnet8
 from ndtool.train.zoo.count import Cost, count
 
 __all__ = ["ZOO", "Cost", "Entry", "count"]
@@ -33,6 +33,12 @@ ZOO: Mapping[str, Entry] = MappingProxyType(
         ),
         "mobilenetv3-small": Entry(
             mobilenetv3.mobilenetv3_small, mobilenetv3.INPUT_SHAPE, "squeeze-excite and hard-swish"
+        ),
+        "mobilenetv3": Entry(
+            mobilenetv3.mobilenetv3, mobilenetv3.LARGE_INPUT_SHAPE, "MobileNetV3-Large, narrow as in NetAug"
+        ),
+        "proxylessnas": Entry(
+            proxylessnas.proxylessnas, proxylessnas.INPUT_SHAPE, "ProxylessNAS-Mobile, narrow as in NetAug"
         ),
         "mcunet": Entry(mcunet.mcunet, mcunet.INPUT_SHAPE, "MCUNet vww1, found by search for 80 pixels"),
         "mcunet-in3": Entry(mcunet.mcunet_in3, mcunet.IN3_INPUT_SHAPE, "MCUNet in3, found by search for ImageNet"),
