@@ -82,6 +82,12 @@ class TestFolders:
         data = load_data(str(make_folder(tmp_path / "d", parts=("train", "test", name), count=4)))
         assert (len(data.train), len(data.validation), len(data.test)) == (8, 8, 8)
 
+    def test_a_validation_part_without_a_test_part_is_the_test(self, tmp_path):
+        """As ImageNet is laid out, and its results reported."""
+        data = load_data(str(make_folder(tmp_path / "d", parts=("train", "val"), count=10)))
+        assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 20)
+        assert "its validation part is the test" in data.notes[0]
+
     def test_without_parts_a_test_part_is_held_out_and_said(self, tmp_path):
         folder = make_folder(tmp_path / "d", parts=(".",), count=20)
         first, second = load_data(str(folder), seed=1), load_data(str(folder), seed=2)
@@ -137,6 +143,12 @@ class TestFolders:
         assert load_data(str(folder)).input_shape == (1, 10, 12)
         with pytest.raises(NdtoolError, match="one channel where three are expected"):
             load_data(str(folder), input_shape=(3, 10, 12))
+
+    def test_grey_images_among_colours_take_three_channels_where_the_input_is_given(self, tmp_path):
+        folder = make_folder(tmp_path / "d")
+        save_image(folder / "train/ant/000.png", mode="L")
+        pixels = load_data(str(folder), input_shape=(3, 10, 12)).train.x
+        assert any(torch.equal(image[0], image[1]) and torch.equal(image[0], image[2]) for image in pixels)
 
     def test_colours_become_grey_for_an_input_of_one_channel(self, tmp_path):
         data = load_data(str(make_folder(tmp_path / "d", count=3)), input_shape=(1, 10, 12))

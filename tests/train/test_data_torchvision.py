@@ -1,10 +1,13 @@
 """torchvision's data sets by name. Nothing is downloaded here: the folder is prepared, or the download fails."""
 
+import itertools
 import pickle
 import urllib.error
 
 import numpy as np
 import pytest
+import scipy.io
+import torch
 import torchvision
 from PIL import Image
 
@@ -59,6 +62,48 @@ def test_what_was_downloaded_is_read(cache, monkeypatch):
     assert (len(data.train), len(data.validation), len(data.test)) == (90, 10, 20)
     expected = torchvision.datasets.CIFAR10(str(cache / "torchvision/cifar10"), train=False)[3][0]
     assert np.array_equal(data.test.x[3].permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+def _pictures(folder, names) -> None:
+    folder.mkdir(parents=True)
+    for index, name in enumerate(names):
+        Image.new("RGB", (24 + index % 3, 20), (index * 9 % 256, 80, 90)).save(folder / name)
+
+
+def test_stanford_cars_are_read_from_files_of_the_users(cache):
+    base = cache / "torchvision/stanfordcars/stanford_cars"
+    names = [f"{index:05d}.jpg" for index in range(1, 21)]
+    annotations = np.array(
+        [(name, index % 2 + 1) for index, name in enumerate(names)], [("fname", "O"), ("class", int)]
+    )
+    for part, place in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
+        _pictures(base / f"cars_{part}", names)
+        (base / place).parent.mkdir(exist_ok=True)
+        scipy.io.savemat(base / place, {"annotations": annotations})
+    scipy.io.savemat(base / "devkit/cars_meta.mat", {"class_names": np.array(["Audi", "Fiat"], dtype=object)})
+    data = load_data("StanfordCars", input_shape=(3, 16, 16))
+    assert data.classes == ("Audi", "Fiat")
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 20)
+
+
+def test_imagenet_is_read_from_files_of_the_users_and_tested_on_its_validation_part(cache):
+    base = cache / "torchvision/imagenet"
+    wnids = {"n01440764": ("tench",), "n01443537": ("goldfish", "carp")}
+    for part, wnid in itertools.product(("train", "val"), wnids):
+        _pictures(base / part / wnid, [f"{index}.JPEG" for index in range(10)])
+    torch.save((wnids, []), base / "meta.bin")
+    data = load_data("ImageNet", input_shape=(3, 16, 16))
+    assert data.classes == ("tench", "goldfish, carp")
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 20)
+
+
+@pytest.mark.parametrize(("name", "file"), [("imagenet", "ILSVRC2012_img_train.tar"), ("stanfordcars", "cars_train/")])
+def test_what_is_not_downloaded_is_said_with_its_files_and_place(cache, name, file):
+    with pytest.raises(NdtoolError) as error:
+        load_data(name, input_shape=(3, 16, 16))
+    assert f"{name} is not downloaded by itself" in str(error.value)
+    assert file in str(error.value)
+    assert str(cache / "torchvision" / name) in str(error.value)
 
 
 def test_images_of_different_sizes_need_an_input_shape(monkeypatch):

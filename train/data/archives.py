@@ -121,7 +121,14 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
         else:
             kind = "folder" if info.isdir() else "a link" if info.issym() or info.islnk() else "a device"
             yield _Member(info.name, 0, kind, None)
-    # A file cut in the middle of a header looks to tarfile as if it ended there; the mark of the end tells.
+    require_end(archive)
+
+
+def require_end(archive: tarfile.TarFile) -> None:
+    """Raise tarfile.ReadError where a tar, read to its end, was cut short.
+
+    A file cut in the middle of a header looks to tarfile as if it ended there; the mark of the end tells.
+    """
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -140,6 +140,9 @@ def _split(
 ) -> tuple[dict[str, Split], tuple[str, ...]]:
     """Hold the missing parts out of the training part."""
     notes: tuple[str, ...] = ()
+    if "test" not in parts and "validation" in parts:
+        notes = (f"{name} has no test part: its validation part is the test, validation data are held out of training",)
+        parts = {"train": parts["train"], "test": parts["validation"]}
     if "test" not in parts:
         notes = (
             f"{name} has no test part: {TEST_PART:.0%} of the training data, always the same, are held out for it",

@@ -16,19 +16,21 @@ AUTO = "auto"  # the preset that the data name
 class Augment:
     """Random changes of an image, each drawn per image.
 
+    `area`: least part of the area that is kept by a crop of random size and shape, which is then resized (see crops).
     `crop`: largest shift in either direction, as a part of the height or width; what comes in is the mirrored border.
     `flip`: mirror left and right, for half of the images.
     `colour`: largest change of brightness, contrast and saturation, as a factor of 1 - colour to 1 + colour.
     `cutout`: side of a square set to the mean, as a part of the height or width.
     """
 
+    area: float = 1.0
     crop: float = 0.0
     flip: bool = False
     colour: float = 0.0
     cutout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in (("crop", self.crop), ("colour", self.colour), ("cutout", self.cutout)):
+        for name, value in (("area", self.area), ("crop", self.crop), ("colour", self.colour), ("cutout", self.cutout)):
             if not 0 <= value <= 1:
                 raise NdtoolError(f"augmentation: {name} is {value}: give a part between 0 and 1")
 
@@ -40,6 +42,8 @@ PRESETS: Mapping[str, Augment] = MappingProxyType(
         "flip-crop": Augment(crop=1 / 8, flip=True),
         "flip-crop-cutout": Augment(crop=1 / 8, flip=True, cutout=1 / 4),
         "flip-crop-colour": Augment(crop=1 / 8, flip=True, colour=0.3),
+        "resized-crop": Augment(area=0.08, flip=True),
+        "resized-crop-colour": Augment(area=0.08, flip=True, colour=1 / 8),
     }
 )
 

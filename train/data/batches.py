@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ndtool.errors import NdtoolError
 from ndtool.train.data.augment import Augment, augmentation, change_colours, cut_out, move_pixels
+from ndtool.train.data.crops import cropped
 from ndtool.train.data.dataset import Data, OnDemand, Split
 
 _ORDER, _SAMPLE, _AUGMENT, _CALIBRATION = range(4)  # streams of random numbers that do not disturb each other
@@ -53,6 +54,11 @@ class Batches:
             y = x if self.split.y is None else self.split.y[chosen.to(self.split.y.device)].to(self.device)
             yield x, y
 
+    def _samples(self) -> Tensor | OnDemand:
+        """The part's samples, or random crops of them."""
+        least = 1.0 if self.data.normalisation is None else augmentation(self.augment, self.data.augment).area
+        return cropped(self.split.x, least)
+
     def _order(self) -> Tensor:
         if self.shuffle_seed is None:
             return torch.arange(len(self.split))
@@ -60,7 +66,7 @@ class Batches:
 
     def _read(self, steps: range, indices: list[Tensor]) -> Iterator[Tensor]:
         """The raw samples of each batch; those decoded on demand one batch ahead, on another thread."""
-        x = self.split.x
+        x = self._samples()
         if isinstance(x, Tensor):
             yield from (x[chosen.to(x.device)] for chosen in indices)
         elif not x.prefetch:

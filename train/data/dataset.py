@@ -44,6 +44,10 @@ class OnDemand(Dataset[Tensor]):
         """The samples at `indices` (B,), as (B, ...) uint8 or float32; `seed` fixes what is random in them."""
         raise NotImplementedError
 
+    def cropped(self, least: float) -> "OnDemand | None":
+        """The same, of which each reading gives a random crop (see crops); None where that is done afterwards."""
+        return None
+
     def subset(self, indices: Tensor) -> "OnDemand":
         """The same samples, at `indices` only and in their order."""
         return _Subset(self, indices)
@@ -59,6 +63,10 @@ class _Subset(OnDemand):
 
     def read(self, indices: Tensor, *, seed: int) -> Tensor:
         return self._whole.read(self._indices[indices], seed=seed)
+
+    def cropped(self, least: float) -> OnDemand | None:
+        whole = self._whole.cropped(least)
+        return None if whole is None else _Subset(whole, self._indices)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,18 @@ from ndtool.train.data.assemble import assemble
 from ndtool.train.data.dataset import RECONSTRUCTION, TASKS, Data, Normalisation
 from ndtool.train.data.digits import read_digits
 from ndtool.train.data.folders import read_folder
+from ndtool.train.data.shards import is_shards, read_shards
 from ndtool.train.data.source import Source
 from ndtool.train.data.torchvision_sets import SETS, read_torchvision, torchvision_name
 from ndtool.train.data.user import read_user
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {"digits": "1797 scanned digits, 8x8 grey, 10 classes (scikit-learn, always there)"}
-    | {name: f"torchvision's {entry.class_name}, downloaded when asked for" for name, entry in SETS.items()}
+    | {
+        name: f"torchvision's {entry.class_name}, "
+        + ("downloaded when asked for" if entry.by_hand is None else "from files of yours in the cache")
+        for name, entry in SETS.items()
+    }
 )
 
 
@@ -33,7 +38,7 @@ def load_data(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Data:
-    """Load data by a name of DATASETS, a folder or archive of class folders, an .npz, or "file.py:function".
+    """Load data by a name of DATASETS, a folder or archive of class folders, tar shards, .npz or "file.py:function".
 
     A file or folder of that name in the working directory comes before the names.
     `input_shape` without batch: images are resized and cropped to it (C, H, W); None takes the images' own.
@@ -61,6 +66,8 @@ def load_data(
 def read_source(spec: str, progress: Callable[[str], None], labelled: bool = True) -> Source:
     """The parts that `spec` names, as they are found; `labelled` False where classes do not matter."""
     path = Path(spec).expanduser()
+    if is_shards(spec):
+        return read_shards(spec, progress, labelled=labelled)
     if path.is_dir():
         return read_folder(path, labelled=labelled)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Data sets that torchvision knows by name, downloaded into the cache when they are asked for."""
+"""Data sets that torchvision knows by name, downloaded into the cache when they are asked for, where that can be."""
 
 import contextlib
 import io
@@ -25,6 +25,7 @@ class _Entry:
     parts: Mapping[str, Mapping[str, Any]]
     augment: str | None = None
     classes: tuple[str, ...] = field(default=())  # where the data set does not name them
+    by_hand: str | None = None  # what the user has to fetch, where torchvision does not
 
 
 def _by_train(class_name: str, **options: Any) -> _Entry:
@@ -51,6 +52,16 @@ SETS: Mapping[str, _Entry] = MappingProxyType(
         "flowers102": _by_split("Flowers102", "train", "test", "val"),
         "food101": _by_split("Food101"),
         "oxfordiiitpet": _by_split("OxfordIIITPet", "trainval", "test"),
+        "stanfordcars": _by_split(
+            "StanfordCars",
+            by_hand="stanford_cars/ with cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat",
+        ),
+        "imagenet": _by_split(
+            "ImageNet",
+            "train",
+            "val",
+            by_hand="ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+        ),
         "imagenette": _Entry(
             class_name="Imagenette",
             parts={part: {"split": name, "size": "160px"} for part, name in (("train", "train"), ("test", "val"))},
@@ -71,7 +82,7 @@ def read_torchvision(name: str) -> Source:
     Raises: NdtoolError where that fails.
     """
     entry = SETS[name]
-    found = {part: _open(name, entry.class_name, dict(options)) for part, options in entry.parts.items()}
+    found = {part: _open(name, entry, options) for part, options in entry.parts.items()}
     labels = {part: torch.as_tensor(_labels(dataset), dtype=torch.int64) for part, dataset in found.items()}
     count = 1 + max(int(part.max()) for part in labels.values())
     classes = entry.classes or tuple(_class_name(value) for value in getattr(found["train"], "classes", ()))
@@ -108,18 +119,24 @@ class TorchvisionImages:
         return f"torchvision {self._title} {len(self)}"
 
 
-def _open(name: str, class_name: str, options: dict[str, Any]) -> Any:
+def _open(name: str, entry: _Entry, options: Mapping[str, Any]) -> Any:
     import torchvision
 
     root = cache_dir() / "torchvision" / name
     root.mkdir(parents=True, exist_ok=True)
+    download = {"download": True} if entry.by_hand is None else {}
     said = io.StringIO()  # torchvision prints; a library of ours does not
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the published files
-            return getattr(torchvision.datasets, class_name)(root=str(root), download=True, **options)
+            return getattr(torchvision.datasets, entry.class_name)(root=str(root), **download, **options)
     except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".: ")
+        if entry.by_hand is not None:
+            raise NdtoolError(
+                f"{name} is not downloaded by itself ({reason}): put {entry.by_hand} into {root}, or give a folder of "
+                "class folders"
+            ) from error
         raise NdtoolError(
             f"{name} could not be downloaded ({reason}): connect to the network, or give a folder or archive of images"
         ) from error
