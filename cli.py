@@ -86,6 +86,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise NdtoolError(f"{path}: no readable TOML: {error}") from error
+    settings.pop("about", None)  # a recipe serves as a config file
     for name, section in settings.items():
         command = cli.commands.get(name)
         if command is None or not isinstance(section, dict):
@@ -138,6 +139,19 @@ def cli() -> None:
     """
 
 
+def _read_recipe(ctx: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Take a recipe's settings as defaults. One that is typed comes before the config file, which else has its say."""
+    if name is None:
+        return
+    from ndtool.train.recipe import load_recipe
+
+    recipe = load_recipe(name)
+    settings = _section(Path(name), "train", recipe.settings, ctx.command)
+    configured = ctx.default_map or {}
+    typed = ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+    ctx.default_map = {**configured, **settings} if typed else {**settings, **configured}
+
+
 def echo_json(value: Any) -> None:
     """JSON on stdout."""
     click.echo(json.dumps(value, indent=2))
@@ -146,6 +160,15 @@ def echo_json(value: Any) -> None:
 @cli.command(short_help="Train a network, by default inside a weight-sharing teacher.")
 @click.argument("model", required=False)
 @data_option()
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_recipe,
+    help="Settings by name (ndtool list recipes), or a .toml file of yours; flags win.",
+)
+@click.option("--init", metavar="RUN|WEIGHTS", help="Begin with the weights of a trained run, or of a file.")
 @click.option("--method", type=click.Choice(["netdistiller", "vanilla"]), help="How to train.  [default: netdistiller]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
 @click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]")
@@ -172,9 +195,12 @@ def echo_json(value: Any) -> None:
 @click.option("--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]")
 @click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]")
 @click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]")
-@click.option("--augment", help="none, crop or flip-crop.  [default: what suits the data]")
+@click.option(
+    "--augment", help="none, crop, flip-crop, resized-crop, ... (docs/training.md).  [default: what suits the data]"
+)
 @click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data or model]")
 @click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]")
+@click.option("--bn-samples", type=int, help="Samples for BatchNorm's statistics of the student.  [default: 2048]")
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--device", help="auto, cpu, cuda, mps.  [default: auto]")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run (--out, or the last one).")
@@ -182,7 +208,14 @@ def echo_json(value: Any) -> None:
 @model_options
 @json_option
 def train(
-    model: str | None, data: str | None, out: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any
+    model: str | None,
+    data: str | None,
+    init: str | None,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> int:
     """Train MODEL on DATA. The validation part chooses the weights, the test part is read once, at the end.
 
@@ -190,6 +223,8 @@ def train(
     ndtool train mobilenetv2 --data cifar10.tar.xz --set width=0.5 --epochs 30
     ndtool train net.py:TinyNet --data images/ --input-shape 3x96x96 --expand 4
     ndtool train autoencoder --data machine.npz --task reconstruction
+    ndtool train --recipe imagenet/mcunet --data /path/imagenet --out runs/mcunet
+    ndtool train --recipe transfer/flowers102 --init runs/mcunet
     ndtool train --resume
     """
     from ndtool.console import note, score, table, training_progress
@@ -202,12 +237,11 @@ def train(
         config = _resumed(run.load_config(), settings)
         loaded = load_run_data(config, progress=note)
     else:
-        if model is None or data is None:
-            raise click.UsageError("name a MODEL and --data DATA, e.g. ndtool train resnet8 --data digits")
+        data = _require_data(model, data, init)
         if out:
             RunFolder.choose(out, overwrite=overwrite, resume=resume)  # before the data are loaded
-        config, loaded = prepare(model, data, progress=note, **settings)
-        folder = out or free_folder(model, data, config.method)
+        config, loaded = prepare(model, data, init=init, progress=note, **settings)
+        folder = out or free_folder(config.model.name, config.data, config.method)
         run = RunFolder.choose(folder, overwrite=overwrite, resume=resume)
     for line in loaded.notes:
         note(line)
@@ -226,6 +260,18 @@ def train(
     return 0
 
 
+def _require_data(model: str | None, data: str | None, init: str | None) -> str:
+    """The data. Raises UsageError where it is not said what is trained on what."""
+    subject = model or init
+    if data is None and subject is None:
+        raise click.UsageError("name a MODEL and --data DATA, e.g. ndtool train resnet8 --data digits")
+    if data is None:
+        raise click.UsageError(f"there are no data for {subject}: add --data DATA (ndtool list data)")
+    if subject is None:
+        raise click.UsageError(f"there is no model for {data}: name a MODEL, or begin with a trained run, --init RUN")
+    return data
+
+
 def _was_typed(parameter: str) -> bool:
     """Whether a parameter of the running command stood on the command line, not in a config file."""
     return click.get_current_context().get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
@@ -233,7 +279,7 @@ def _was_typed(parameter: str) -> bool:
 
 def _resumed(config: "TrainConfig", settings: Mapping[str, Any]) -> "TrainConfig":
     """The settings of a run to be resumed; only where it runs may change."""
-    typed = [name for name in ("data", *settings) if _was_typed(name)]
+    typed = [name for name in ("data", "recipe", "init", *settings) if _was_typed(name)]
     if others := [f"--{name.replace('_', '-')}" for name in typed if name != "device"]:
         raise click.UsageError(f"--resume goes on with the settings of the run: leave out {', '.join(others)}")
     return replace(config, device=settings["device"]) if "device" in typed else config
@@ -340,11 +386,11 @@ def export(
     return 0
 
 
-@cli.command("list", short_help="What there is: models, data, targets, methods, ops.")
-@click.argument("what", metavar="WHAT", type=click.Choice(["models", "data", "targets", "methods", "ops"]))
+@cli.command("list", short_help="What there is: models, data, recipes, targets, methods, ops.")
+@click.argument("what", metavar="WHAT", type=click.Choice(["models", "data", "recipes", "targets", "methods", "ops"]))
 @json_option
 def list_(what: str, as_json: bool) -> int:
-    """List models, data, targets, methods, or the operators of the C compiler.
+    """List models, data, recipes, targets, methods, or the operators of the C compiler.
 
     \b
     ndtool list models

@@ -127,6 +127,14 @@ def inventory(what: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         from ndtool.train.data import DATASETS
 
         return ("data", "what they are"), list(DATASETS.items())
+    if what == "recipes":
+        from ndtool.train.recipe import load_recipe, recipe_names
+
+        recipes = [load_recipe(name) for name in recipe_names()]
+        return ("recipe", "model", "data", "what it is"), [
+            (r.name, r.settings.get("model", "--init RUN"), r.settings.get("data", "--data DATA"), r.about)
+            for r in recipes
+        ]
     if what == "methods":
         from ndtool.train.methods import METHODS
 

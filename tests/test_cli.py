@@ -126,7 +126,7 @@ def files_of(folder: Path) -> set[str]:
         (
             "train resnet8 --data digits --augment cropp",
             "ndtool: no augmentation is called 'cropp': choose from auto, none, crop, flip-crop, flip-crop-cutout, "
-            "flip-crop-colour",
+            "flip-crop-colour, resized-crop, resized-crop-colour",
         ),
         (
             "train net.py:Net --data digits --out run",
@@ -205,8 +205,8 @@ def files_of(folder: Path) -> set[str]:
         ("eval run/model.onnx", "ndtool: model.onnx: no data to evaluate on: give --data"),
         (
             "list model",
-            "ndtool list: Invalid value for 'WHAT': 'model' is not one of 'models', 'data', 'targets', 'methods', "
-            "'ops'.",
+            "ndtool list: Invalid value for 'WHAT': 'model' is not one of 'models', 'data', 'recipes', "
+            "'targets', 'methods', 'ops'.",
         ),
     ],
 )
@@ -356,6 +356,65 @@ def test_flags_win_over_the_config_file(ndtool, tmp_path: Path) -> None:
     assert "width = 2\n" in written
 
 
+def test_flags_win_over_a_recipe_and_a_typed_recipe_over_the_config_file(ndtool, tmp_path: Path) -> None:
+    config, recipe = tmp_path / "mine.toml", tmp_path / "short.toml"
+    recipe.write_text(
+        'about = "short"\n[train]\nmodel = "net.py:Net"\nset = ["width=2"]\nepochs = 3\nbatch-size = 64\nlr = 0.5\n'
+    )
+    config.write_text('[train]\ndata = "floats.npz"\nbatch-size = 32\nlr = 0.25\n')
+    words = ("--config", config, "train", "--epochs", 1, "--json", "--out")
+    done = ndtool(*words, tmp_path / "typed", "--recipe", recipe)
+    assert done.code == 0, done.err
+    written = (tmp_path / "typed" / "config.toml").read_text()
+    assert "epochs = 1\n" in written
+    assert "batch_size = 64\nlr = 0.5\n" in written.replace('optimizer = "sgd"\n', "")
+    assert "width = 2\n" in written
+
+    config.write_text(f'[train]\nrecipe = "{recipe}"\ndata = "floats.npz"\nbatch-size = 32\n')
+    done = ndtool(*words, tmp_path / "named")
+    assert done.code == 0, done.err
+    written = (tmp_path / "named" / "config.toml").read_text()
+    assert "batch_size = 32\nlr = 0.5\n" in written.replace('optimizer = "sgd"\n', "")
+    assert (
+        ndtool("--config", recipe, "train", "--data", "floats.npz", "--epochs", 1, "--out", tmp_path / "as").code == 0
+    )
+
+
+def test_a_recipe_says_what_is_missing(ndtool, place: Path, tmp_path: Path) -> None:
+    for words, message in (
+        (("--recipe", "imagenet/mcunet"), "there are no data for mcunet-in3: add --data DATA (ndtool list data)"),
+        (("--recipe", "transfer/food101"), "there is no model for food101: name a MODEL, or begin with a trained run"),
+        (
+            ("--resume", "--recipe", "cifar10/resnet8"),
+            "--resume goes on with the settings of the run: leave out --recipe",
+        ),
+    ):
+        done = ndtool("train", *words, "--out", place / "run" if "--resume" in words else tmp_path / "none")
+        assert done.code == 2
+        assert message in done.err
+        assert done.err.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_is_where_another_begins(ndtool, place: Path, tmp_path: Path) -> None:
+    words = (
+        "train",
+        "--init",
+        "run",
+        "--data",
+        "floats.npz",
+        "--epochs",
+        1,
+        "--batch-size",
+        32,
+        "--out",
+        tmp_path / "b",
+    )
+    done = ndtool(*words)
+    assert done.code == 0, done.err
+    assert f'init = "{place / "run"}"' in (tmp_path / "b" / "config.toml").read_text()
+
+
 def _start(place: Path, *words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from ndtool.cli import main; main()", *map(str, words)]
     environment = {**os.environ, "NDTOOL_CACHE": str(place / "cache-of-processes")}
@@ -411,7 +470,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
             expected = f"{getattr(sgd, attribute)} for sgd, {getattr(adamw, attribute)} for adamw"
         elif name == "amp":
             expected = "amp" if sgd.amp else "no-amp"
-        elif hasattr(sgd, name) and name not in ("data", "model", "augment", "task"):
+        elif hasattr(sgd, name) and name not in ("data", "model", "augment", "task", "init"):
             expected = str(getattr(sgd, name))
         else:
             continue

@@ -53,7 +53,8 @@ _WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.01}
 class TrainConfig:
     """Everything that decides a training run. Raises NdtoolError, naming the setting, where a value makes no sense.
 
-    model, data: what is trained on what (`data` as `load_data` takes it). task: None takes the data's own.
+    model, data: what is trained on what (`data` as `load_data` takes it). task: None takes the data's own. init: the
+    run or file of weights that it begins with, None for fresh ones.
     expand: r, the teacher's channels per channel of the student. lr, weight_decay: None takes the optimiser's default
     (`learning_rate`, `decay`). momentum: of SGD, Nesterov's. warmup: fraction of all steps. distill, distill_weight,
     temperature: the term D, its factor λ, its τ. surgery: over what gradients are compared. ema: decay of the moving
@@ -67,6 +68,7 @@ class TrainConfig:
     model: ModelSpec
     data: str
     task: str | None = None
+    init: str | None = None
     method: str = "netdistiller"
     expand: int = 3
     epochs: int = 30

@@ -21,6 +21,7 @@ from ndtool.train.metrics import MetricsWriter, Progress, Window, read_metrics
 from ndtool.train.optim import lr_at, set_lr
 from ndtool.train.run import RunFolder
 from ndtool.train.training import Training, wire
+from ndtool.train.transfer import open_start
 from ndtool.train.zoo.count import count
 
 __all__ = ["Progress", "Score", "TrainResult", "evaluate", "fit", "load_run_data"]
@@ -70,7 +71,8 @@ def fit(
             was begun with other settings, or the loss is no number.
     """
     checkpoint = checkpoints.load_checkpoint(run.last, config) if resume else None
-    training = wire(config, run, data or load_run_data(config))
+    start = open_start(config.init) if config.init is not None and checkpoint is None else None
+    training = wire(config, run, data or load_run_data(config), start)
     if not resume:
         run.begin(config)
     _claim(run)

@@ -17,7 +17,7 @@ from ndtool.train.config import TrainConfig
 from ndtool.train.data import RECONSTRUCTION
 from ndtool.train.losses import DISTILLATIONS, accuracy, squared_error, task_loss
 from ndtool.train.surgery import project
-from ndtool.train.teacher import widen
+from ndtool.train.teacher import embed, widen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +139,8 @@ class NetDistiller:
         self._config = config
         self._objective = _Objective(config=config, task=task)
         widened = widen(student, example, config.expand)
+        if config.init is not None:
+            embed(widened, student)
         self._student = _fast_layout(student).train()
         self._teacher = _fast_layout(widened.teacher.to(example.device)).train()
         self._sharing = widened.sharing.to(example.device)

@@ -92,9 +92,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises: NdtoolError where the file is unreadable, holds more than tensors, or does not fit; differences are named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NdtoolError(f"{path} does not exist: give a .safetensors, .pt or .pth file of weights")
-    weights = _without_prefix(_tensors_of(_read_weights(path), path), model)
+    weights = _without_prefix(read_weights(path), model)
     own = model.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in weights and name not in optional]
@@ -109,6 +107,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if differences:
         raise NdtoolError(f"{path} does not fit the model: {'; '.join(differences)}")
     model.load_state_dict({name: tensor for name, tensor in own.items() if name in optional} | weights)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights by name from .safetensors, or from what torch.save wrote of tensors only, also in a wrapper.
+
+    Raises: NdtoolError where the file is missing, unreadable, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise NdtoolError(f"{path} does not exist: give a .safetensors, .pt or .pth file of weights")
+    return _tensors_of(_load(path), path)
 
 
 def _from_zoo(spec: ModelSpec, entry: Entry) -> nn.Module:
@@ -207,7 +215,7 @@ def _check_output(model: nn.Module, spec: ModelSpec) -> None:
         raise NdtoolError(f"{spec.name}: its output is {tuple(output.shape)} and the data need {wanted}")
 
 
-def _read_weights(path: Path) -> Any:
+def _load(path: Path) -> Any:
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -1,7 +1,9 @@
 """From what a user names, a model and data, to the settings of a run."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    model: str,
+    model: str | None,
     data: str,
     *,
+    init: str | None = None,
     arguments: Iterable[str] = (),
     input_shape: str | None = None,
     classes: int | None = None,
@@ -26,7 +29,9 @@ def prepare(
     """The settings of a run and its data, loaded once. What is wrong is noticed here, before anything is written.
 
     Args:
-        model: a MODEL. data: a DATA.
+        model: a MODEL; None takes that of the run `init`. data: a DATA.
+        init: a trained run or a file of weights to begin with. A run also gives what is left out of the model: its
+            arguments and its input shape; and the normalisation, which is what its weights expect.
         arguments: of the model, as "name=value".
         input_shape: as "3x32x32"; images are resized to it. None takes the data's own.
         classes: outputs of the model; None takes the data's classes.
@@ -42,28 +47,42 @@ def prepare(
     from ndtool.train.data.augment import augmentation
     from ndtool.train.models import ModelSpec, build, default_task, require_model
     from ndtool.train.training import resolve_device
+    from ndtool.train.transfer import load_student, open_start
 
-    require_model(absolute(model))
+    start = open_start(init) if init is not None else None
+    before = start.model if start is not None else None
+    if model is None and before is None:
+        raise NdtoolError(f"{init} holds weights only: name the MODEL that they belong to")
+    name = absolute(model) if model is not None else before.name  # type: ignore[union-attr] # one of them is there
+    require_model(name)
     shape = parse_shape(input_shape) if input_shape else None
     given = {name: value for name, value in settings.items() if value is not None}
+    chosen = parse_arguments(arguments)
+    if start is not None and before is not None and before.name == name:
+        shape = shape or before.input_shape
+        chosen = {**before.arguments, **chosen}
     options = {name: given[name] for name in ("validation", "seed", "normalisation") if name in given}
-    loaded = load_data(
-        absolute(data), input_shape=shape, task=task or default_task(model), progress=progress, **options
-    )
+    loaded = load_data(absolute(data), input_shape=shape, task=task or default_task(name), progress=progress, **options)
+    if start is not None and start.scales(loaded) and "normalisation" not in given:
+        loaded = replace(loaded, normalisation=start.normalisation)
     outputs = math.prod(loaded.input_shape) if loaded.task == RECONSTRUCTION else len(loaded.classes)
     if classes is not None and classes < outputs and loaded.task != RECONSTRUCTION:
         raise NdtoolError(f"--classes {classes} is less than the {outputs} classes of {data}: leave it out")
     spec = ModelSpec(
-        name=absolute(model),
+        name=name,
         input_shape=loaded.input_shape,
         classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
-        arguments=parse_arguments(arguments),
+        arguments=chosen,
     )
     given["normalisation"] = loaded.normalisation  # recorded, so that other data are scaled alike
+    if init is not None:
+        given["init"] = absolute(init)
     config = TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given)
     augmentation(config.augment)
     resolve_device(config.device)
-    build(spec)
+    student = build(spec)
+    if start is not None:
+        load_student(start, student)
     return config, loaded
 
 
@@ -98,11 +117,11 @@ def _value(text: str) -> int | float | str | bool:
 
 
 def absolute(name: str) -> str:
-    """A path, or the path part of file.py:callable, made absolute, so that a run folder can be used from anywhere."""
+    """A path, a pattern of shards, or the path part of file.py:callable, made absolute: a run is used from anywhere."""
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return f"{Path(path).absolute()}:{attribute}"
-    return str(Path(name).absolute()) if Path(name).exists() else name
+    return str(Path(name).absolute()) if Path(name).exists() or "{" in name else name
 
 
 def free_folder(model: str, data: str, method: str) -> Path:
@@ -110,7 +129,7 @@ def free_folder(model: str, data: str, method: str) -> Path:
 
     def stem(name: str) -> str:
         path, _, attribute = name.rpartition(":")
-        return attribute if path else Path(name).name.split(".")[0]
+        return attribute if path else re.split(r"[-_]*[{.]", Path(name).name)[0] or "data"
 
     base = Path("runs") / f"{stem(model)}-{stem(data)}-{method}"
     number = 1

@@ -15,6 +15,7 @@ from ndtool.train.methods import METHODS, Method
 from ndtool.train.models import ModelSpec, build
 from ndtool.train.optim import MovingAverage, make_optimizer
 from ndtool.train.run import RunFolder
+from ndtool.train.transfer import Start, load_method, load_student
 
 
 @dataclass(kw_only=True)
@@ -97,8 +98,10 @@ class Training:
         checkpoints.set_random_state(checkpoint.random)
 
 
-def wire(config: TrainConfig, run: RunFolder, data: Data) -> Training:
+def wire(config: TrainConfig, run: RunFolder, data: Data, start: Start | None = None) -> Training:
     """Model, method, optimiser and average from the settings; the same again for the same seed.
+
+    `start`: the weights to begin with, None for fresh ones, or where they are restored afterwards.
 
     Raises:
         NdtoolError: the device is missing, or model and data do not fit.
@@ -107,8 +110,11 @@ def wire(config: TrainConfig, run: RunFolder, data: Data) -> Training:
     torch.manual_seed(config.seed)
     _check_fits(config.model, data)
     student = build(config.model).to(device)
+    fresh = load_student(start, student) if start is not None else frozenset()
     example = torch.zeros(2, *config.model.input_shape, device=device)
     method = METHODS[config.method](config, data.task, student, example)
+    if start is not None:
+        load_method(start, config, method, fresh)
     optimizer = make_optimizer(
         config.optimizer,
         method.parameters(),

@@ -1,4 +1,4 @@
-"""Crops of random size: inside the image, of the allowed shape, the same again for the same seed, sharp when decoded."""
+"""Crops of random size: inside the image, of the allowed shape, the same for the same seed, sharp when decoded."""
 
 import numpy as np
 import pytest

@@ -37,8 +37,8 @@ def made(name: str, shape=None, classes=10, **arguments) -> nn.Module:
         ("mcunet", (3, 80, 80), 2, {}, 11_578_816, 432_746),
         ("mcunet-in3", (3, 176, 176), 1000, {}, 81_785_520, 737_408),
         ("mobilenetv2-tiny", (3, 144, 144), 1000, {}, 23_499_152, 750_280),
-        # As counted in the code that NetAug published. The 19.6 M MACs that are reported for its MobileNetV3 count pooling
-        # too; the 2.2 M parameters are 2.11 M in that code.
+        # As counted in the code that NetAug published. The 19.6 M MACs that are reported for its MobileNetV3
+        # count pooling too; the 2.2 M parameters are 2.11 M in that code.
         ("proxylessnas", (3, 160, 160), 1000, {}, 35_716_800, 1_781_344),
         ("mobilenetv2", (3, 160, 160), 1000, {}, 30_874_800, 1_677_128),
         ("mobilenetv3", (3, 160, 160), 1000, {}, 19_495_688, 2_109_840),

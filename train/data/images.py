@@ -192,8 +192,8 @@ def _decode(images: Images, index: int, shape: PixelShape, crop: Crop | None) ->
         except _BROKEN as error:
             raise _corrupt(images, index, error) from error
     if box is not None:
-        corners = tuple(part * size for part, size in zip(box, upright.size * 2, strict=True))
-        upright = upright.resize((shape.width, shape.height), Image.Resampling.BILINEAR, box=corners)
+        left, top, right, bottom = (part * size for part, size in zip(box, upright.size * 2, strict=True))
+        upright = upright.resize((shape.width, shape.height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     if upright.size != (shape.width, shape.height):
         if not shape.resize:
             raise NdtoolError(

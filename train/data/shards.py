@@ -35,7 +35,7 @@ _CLASS_BYTES = 20  # the longest class number
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Where the pictures of a shard lie: byte `offsets` and `sizes` (N,) int64, and `labels` (N,) int64, -1 for none."""
+    """Where the pictures of a shard lie: `offsets` and `sizes` in bytes, and `labels`, -1 for none; (N,) int64 each."""
 
     path: Path
     stamp: str  # changes when the file does
@@ -63,7 +63,8 @@ class ShardImages:
     def name(self, index: int) -> str:
         """The shard and the picture's name in it."""
         shard, row = self._place(index)
-        return f"{shard.path.name}: {shard.names.split('\n')[row]}"
+        names = shard.names.split("\n")
+        return f"{shard.path.name}: {names[row]}"
 
     def open(self, index: int) -> Image.Image:
         """Read the picture at its offset."""
@@ -131,7 +132,7 @@ def indexed(path: Path) -> Shard:
         if arrays is None:
             arrays = _read_headers(path, state.st_size)
             with replacing(kept) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type] # mypy takes arrays for flags
     except (tarfile.TarError, OSError) as error:
         raise NdtoolError(f"{path}: the shard is damaged or cannot be read ({error}): fetch it again") from error
     offsets, sizes, labels = (arrays[name] for name in ("offsets", "sizes", "labels"))
