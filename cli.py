@@ -135,7 +135,7 @@ def cli() -> None:
     ndtool check --baseline sizes.json --budget stm32f746
 
     MODEL is a name (ndtool list models), file.py:callable or package.module:callable. DATA is a name
-    (ndtool list data), a folder or archive of class folders, an .npz, or file.py:callable.
+    (ndtool list data), a folder or archive of class folders, tar shards, an .npz, or file.py:callable.
     """
 
 
