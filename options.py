@@ -10,7 +10,11 @@ import click
 def data_option(required: bool = False) -> Callable[..., Any]:
     """--data, as every command takes it."""
     return click.option(
-        "--data", "data", metavar="DATA", required=required, help="Data: name, folder, archive, shards, .npz, file.py:callable."
+        "--data",
+        "data",
+        metavar="DATA",
+        required=required,
+        help="Data: name, folder, archive, shards, .npz, file.py:callable.",
     )
 
 
