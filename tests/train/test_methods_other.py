@@ -121,7 +121,7 @@ def test_netaug_adds_the_loss_of_a_random_wider_network():
     own.backward()
     for name, parameter in network.named_parameters():
         sharing.set_part(name, wide[name], parameter.grad)
-    for name in method.shared():
+    for name in method._shared:
         method._sharing.add_part(name, wide[name], dict(student.named_parameters())[name].grad)
 
     metrics = method.step(x, y)

@@ -69,7 +69,7 @@ class Joint:
 
     def shared(self) -> tuple[str, ...]:
         """See Method."""
-        return tuple(self._shared)
+        return ()
 
 
 class NetDistiller(Joint):
@@ -111,6 +111,10 @@ class NetDistiller(Joint):
             mean_cosine=cosines.mean(),
             cosines=cosines,
         )
+
+    def shared(self) -> tuple[str, ...]:
+        """See Method."""
+        return tuple(self._shared)
 
     @torch.no_grad()
     def _merge(self, student: list[Tensor], teacher: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
