@@ -46,6 +46,7 @@ def prepare(
     from ndtool.train.data import RECONSTRUCTION, load_data
     from ndtool.train.data.augment import augmentation
     from ndtool.train.models import ModelSpec, build, default_task, require_model
+    from ndtool.train.run import RunFolder
     from ndtool.train.training import resolve_device
     from ndtool.train.transfer import load_student, open_start
 
@@ -74,6 +75,8 @@ def prepare(
         classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
         arguments=chosen,
     )
+    if "teacher" in given:
+        given["teacher"] = str(RunFolder.open(Path(given["teacher"])).path)
     given["normalisation"] = loaded.normalisation  # recorded, so that other data are scaled alike
     if init is not None:
         given["init"] = absolute(init)
@@ -101,11 +104,12 @@ def parse_arguments(items: Iterable[str]) -> dict[str, int | float | str | bool]
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
             raise NdtoolError(f"{item!r} is no model argument: write name=value, e.g. width=0.35")
-        arguments[name] = _value(text)
+        arguments[name] = parse_value(text)
     return arguments
 
 
-def _value(text: str) -> int | float | str | bool:
+def parse_value(text: str) -> int | float | str | bool:
+    """A number, true or false where the text is one, otherwise the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

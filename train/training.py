@@ -112,9 +112,10 @@ def wire(config: TrainConfig, run: RunFolder, data: Data, start: Start | None = 
     student = build(config.model).to(device)
     fresh = load_student(start, student) if start is not None else frozenset()
     example = torch.zeros(2, *config.model.input_shape, device=device)
-    method = METHODS[config.method](config, data.task, student, example)
+    teacher = config.teacher or (str(run.teacher.path) if config.trains_teacher else None)
+    method = METHODS[config.method](replace(config, teacher=teacher), data.task, student, example)
     if start is not None:
-        load_method(start, config, method, fresh)
+        load_method(start, method, fresh)
     optimizer = make_optimizer(
         config.optimizer,
         method.parameters(),

@@ -16,6 +16,7 @@ from ndtool.train.models import ModelSpec, read_weights
 from ndtool.train.run import RunFolder
 
 _COUNTER = "num_batches_tracked"  # of BatchNorm; no weight
+_NETWORKS = ("student.", "teacher.")  # in a method's state, beside what it counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +89,23 @@ def load_student(start: Start, student: nn.Module) -> frozenset[str]:
     return frozenset(different)
 
 
-def load_method(start: Start, config: TrainConfig, method: Method, fresh: frozenset[str]) -> bool:
-    """Copy the teacher too, where the run trained one of the same method and width; the classifier `fresh` is left.
+def load_method(start: Start, method: Method, fresh: frozenset[str]) -> bool:
+    """Copy the teacher too, where the run has one of the same width; the classifier `fresh` is left.
 
     Returns whether it was copied. Otherwise the student's part of the teacher holds the student's weights, which the
     method put there, and the rest is fresh.
     """
-    before = start.config
-    if before is None or start.method is None or (before.method, before.expand) != (config.method, config.expand):
-        return False
-    kept = {name: tensor for name, tensor in method.state_dict().items() if name.partition(".")[2] not in fresh}
-    if any(name not in start.method or start.method[name].shape != tensor.shape for name, tensor in kept.items()):
+    kept = {
+        name: tensor
+        for name, tensor in method.state_dict().items()
+        if name.startswith(_NETWORKS) and name.partition(".")[2] not in fresh
+    }
+    theirs = start.method or {}
+    if any(name not in theirs or theirs[name].shape != tensor.shape for name, tensor in kept.items()):
         return False
     with torch.no_grad():
         for name, tensor in kept.items():
-            tensor.copy_(start.method[name])
+            tensor.copy_(theirs[name])
     return True
 
 

@@ -23,7 +23,7 @@ def test_there_are_recipes_for_imagenet_cifar10_and_transfer():
     assert {f"imagenet/{n}" for n in ("mobilenetv2-tiny", "mcunet", "proxylessnas", "mobilenetv2", "mobilenetv3")} <= {
         *names
     }
-    assert {"cifar10/resnet8", "cifar10/mobilenetv2"} <= {*names}
+    assert {"cifar10/resnet8", "cifar10/mobilenetv2-micro"} <= {*names}
     assert {f"transfer/{n}" for n in ("cifar100", "flowers102", "stanfordcars", "oxfordiiitpet", "food101")} <= {*names}
 
 

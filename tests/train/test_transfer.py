@@ -77,8 +77,9 @@ def test_the_student_begins_as_it_shipped_but_for_a_classifier_of_its_own(run, f
         assert torch.equal(student["head.linear.weight"], build(config.model).state_dict()["head.linear.weight"])
 
 
-def test_a_teacher_of_the_same_width_comes_along(run, few, tmp_path):
-    config, data = prepare(None, few, init=str(run.path), **SETTINGS)
+@pytest.mark.parametrize("method", ["netdistiller", "netaug", "inplace"])
+def test_a_teacher_of_the_same_width_comes_along(run, few, tmp_path, method):
+    config, data = prepare(None, few, init=str(run.path), method=method, **SETTINGS)
     teacher = begun(config, data, tmp_path).method.state_dict()
     before = load_best(run.best).method
     same = [name for name in teacher if not name.startswith("teacher.head.")]
@@ -120,6 +121,13 @@ def test_transfer_trains_and_resumes_without_the_run(run, few, tmp_path):
     assert result.test.accuracy > 0.9
     whole = fit(config, RunFolder(tmp_path / "whole"), data=data)
     assert (folder.student.read_bytes()) == (whole.run.student.read_bytes())
+
+
+def test_kd_trains_its_teacher_on_the_new_data_from_fresh_weights(run, few, tmp_path):
+    config, data = prepare(None, few, init=str(run.path), method="kd", **SETTINGS)
+    result = fit(config, RunFolder(tmp_path / "kd"), data=data)
+    assert result.run.teacher.load_config().init is None
+    assert result.run.load_config().init == str(run.path)
 
 
 class TestMisfits:

@@ -45,6 +45,7 @@ def made(name: str, shape=None, classes=10, **arguments) -> nn.Module:
         # The papers: ProxylessNAS 320 M and 4.1 M; MobileNetV3-Large 217 M and 5.5 M (torchvision's).
         ("proxylessnas", (3, 224, 224), 1000, {"width": 1.0}, 320_427_584, 4_080_512),
         ("mobilenetv3", (3, 224, 224), 1000, {"width": 1.0}, 216_589_760, 5_483_032),
+        ("mobilenetv2-micro", (3, 32, 32), 10, {}, 1_434_432, 53_962),  # ours
         # The papers: 300 M and 3.4 M; 56 M and 2.5 M; MobileNetV1: 569 M and 4.2 M.
         ("mobilenetv2", (3, 224, 224), 1000, {"width": 1.0}, 300_774_272, 3_504_872),
         ("mobilenetv3-small", (3, 224, 224), 1000, {}, 56_510_400, 2_542_856),
