@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
-from ndtool.train.data import RECONSTRUCTION, Data, Split, batches
+from ndtool.train.data import RECONSTRUCTION, Batches, Data, Split, batches
+from ndtool.train.distributed import Ranks, average_, sum_
 from ndtool.train.losses import task_loss
 
 
@@ -50,8 +51,12 @@ def evaluate(
     *,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    ranks: Ranks | None = None,
 ) -> Score:
     """Score a model on a part of the data, in its order, without augmentation.
+
+    `ranks`: that these processes call it together, with the same model; each takes every so-many-th batch, the sums are
+    over all samples, each counted once, and all get the same score.
 
     `model` is a module (evaluated in eval mode, its mode restored) or any function of x (B, ...) float32 that returns
     outputs (B, ...), as a tensor or an array.
@@ -64,22 +69,25 @@ def evaluate(
     modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
     if isinstance(model, nn.Module):
         model.eval()
-    loss = correct = torch.zeros((), dtype=torch.float64)
-    count = 0
+    ranks = ranks or Ranks.single()
+    sums = torch.zeros(3, dtype=torch.float64)  # loss, right, samples
+    mine = batches(split, data, batch_size=batch_size, device=device, start=ranks.rank, stride=ranks.world)
     try:
-        for x, y in batches(split, data, batch_size=batch_size, device=device):
+        for x, y in mine:
             output = torch.as_tensor(model(x), device=x.device)
-            loss = loss + task_loss(data.task, output, y).double().cpu() * len(x)
-            if data.task != RECONSTRUCTION:
-                correct = correct + (output.argmax(1) == y).sum().cpu()
-            count += len(x)
+            loss = task_loss(data.task, output, y).double().cpu() * len(x)
+            right = 0.0 if data.task == RECONSTRUCTION else float((output.argmax(1) == y).sum())
+            sums += torch.stack([loss, torch.tensor(right).double(), torch.tensor(len(x)).double()])
     finally:
         for module, training in modes:
             module.training = training
-    mean = float(loss) / count
+    if ranks.world > 1:
+        sum_([sums])
+    loss_sum, right_sum, count = sums.tolist()
+    mean = loss_sum / count
     if data.task == RECONSTRUCTION:
-        return Score(accuracy=None, mse=mean, loss=mean, count=count)
-    return Score(accuracy=float(correct) / count, mse=None, loss=mean, count=count)
+        return Score(accuracy=None, mse=mean, loss=mean, count=int(count))
+    return Score(accuracy=right_sum / count, mse=None, loss=mean, count=int(count))
 
 
 @torch.no_grad()
@@ -91,12 +99,13 @@ def reestimate_batchnorm(
     batch_size: int = 128,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    ranks: Ranks | None = None,
 ) -> None:
     """Replace the running statistics of every BatchNorm by means over `samples` training samples, in place.
 
     Each statistic becomes the mean over batches of the batch's mean and unbiased variance. The samples are a random
     choice fixed by `seed`, without augmentation; only BatchNorm is in training mode, so nothing else is random. Costs
-    one forward pass. The model is left in eval mode.
+    one forward pass. The model is left in eval mode. `ranks`: as `evaluate` takes them.
 
     Source: Yu & Huang 2019 (slimmable networks): a sub-network needs statistics of its own weights.
     """
@@ -110,12 +119,36 @@ def reestimate_batchnorm(
         module.reset_running_stats()
         module.momentum = None  # a cumulative mean
         module.train()
+    ranks = ranks or Ranks.single()
     size = min(batch_size, len(data.train))
-    for x, _ in islice(
-        batches(data.train, data, batch_size=size, shuffle_seed=seed, drop_last=True, device=device),
-        -(-samples // size),
-    ):
+    needed = range(min(-(-samples // size), len(data.train) // size))
+    mine = Batches(
+        split=data.train,
+        data=data,
+        batch_size=size,
+        shuffle_seed=seed,
+        drop_last=True,
+        device=device,
+        start=ranks.rank,
+        stride=ranks.world,
+    )
+    for x, _ in islice(mine, len(needed[ranks.rank :: ranks.world])):
         model(x)
+    if ranks.world > 1:
+        _join_statistics(norms, of=len(needed), ranks=ranks)
     for module, momentum in zip(norms, momenta, strict=True):
         module.momentum = momentum
         module.eval()
+
+
+def _join_statistics(norms: list[nn.modules.batchnorm._BatchNorm], *, of: int, ranks: Ranks) -> None:
+    """Make each process's means over its batches the means over all `of` batches."""
+    statistics: list[Tensor] = []
+    for module in norms:
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        assert module.num_batches_tracked is not None
+        for statistic in (module.running_mean, module.running_var):
+            statistics.append(statistic.mul_(module.num_batches_tracked * ranks.world / of))
+        module.num_batches_tracked.fill_(of)
+    average_(statistics)

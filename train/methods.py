@@ -42,8 +42,14 @@ class Method(Protocol):
 
     def __init__(self, config: TrainConfig, task: str, student: nn.Module, example: Tensor) -> None: ...
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
-        """Leave the gradient of one batch in `.grad` of `parameters()`; clipping and the optimiser are the loop's."""
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
+        """All gradients of one part of a batch, which are then averaged over the parts, and what was seen of it."""
+
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Make one gradient of the averaged ones, in `.grad` of `parameters()`; returns fields of StepMetrics.
+
+        Clipping and the optimiser are the loop's.
+        """
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser updates."""
@@ -93,14 +99,19 @@ class Vanilla:
         self._objective = _Objective(config=config, task=task)
         self._student = _fast_layout(student).train()
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
         """See Method."""
         output = self._objective.forward(self._student, x)
         loss = self._objective.loss(output, y)
-        parameters = self.parameters()
-        _set_gradients(parameters, _gradients(loss, parameters))
+        found = _gradients(loss, self.parameters())
         loss = loss.detach()
-        return StepMetrics(loss=loss, student_loss=loss, student_accuracy=self._objective.accuracy(output, y))
+        accuracy = self._objective.accuracy(output, y)
+        return found, StepMetrics(loss=loss, student_loss=loss, student_accuracy=accuracy)
+
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """See Method."""
+        _set_gradients(self.parameters(), gradients)
+        return {}
 
     def parameters(self) -> list[nn.Parameter]:
         """See Method."""
@@ -146,13 +157,12 @@ class NetDistiller:
         teacher = dict(self._teacher.named_parameters())
         self._shared = {name: teacher[name] for name in self._sharing.index}  # the teacher's, by the student's names
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
-        """See Method."""
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
+        """The teacher's, g_T, then the student's, g_S, of what it shares and of its own."""
         objective = self._objective
         teacher_output = objective.forward(self._teacher, x)
         teacher_loss = objective.loss(teacher_output, y)
-        names, teacher_parameters = zip(*self._teacher.named_parameters(), strict=True)
-        gradients = dict(zip(names, _gradients(teacher_loss, teacher_parameters), strict=True))
+        teacher_gradients = _gradients(teacher_loss, list(self._teacher.parameters()))
         teacher_output = teacher_output.detach()
 
         weights = {name: tensor.requires_grad_() for name, tensor in self._student_weights().items()}
@@ -162,28 +172,28 @@ class NetDistiller:
         loss = student_loss + self._config.distill_weight * distill_loss
         student_gradients = _gradients(loss, [*weights.values(), *self._own])
 
-        conflict_rate, mean_cosine = self._merge(student_gradients[: len(weights)], gradients)
-        _set_gradients(teacher_parameters, gradients.values())
-        _set_gradients(self._own, student_gradients[len(weights) :])
-        return StepMetrics(
+        return [*teacher_gradients, *student_gradients], StepMetrics(
             loss=(loss + teacher_loss).detach(),
             student_loss=student_loss.detach(),
             student_accuracy=objective.accuracy(output, y),
             teacher_loss=teacher_loss.detach(),
             teacher_accuracy=objective.accuracy(teacher_output, y),
             distill_loss=distill_loss.detach(),
-            conflict_rate=conflict_rate,
-            mean_cosine=mean_cosine,
         )
 
     @torch.no_grad()
-    def _merge(self, student: list[Tensor], gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Surgery on the shared part of the teacher's `gradients`, to which the student's is added; in place."""
-        parts = [self._sharing.student_part(name, gradients[name]) for name in self._shared]
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Surgery on the shared part of g_T, to which g_S is added."""
+        names, parameters = zip(*self._teacher.named_parameters(), strict=True)
+        teacher, own = dict(zip(names, gradients, strict=False)), len(names) + len(self._shared)
+        student = list(gradients[len(names) : own])
+        parts = [self._sharing.student_part(name, teacher[name]) for name in self._shared]
         projection = project(student, parts, self._config.surgery)
         for name, part in zip(self._shared, torch._foreach_add(projection.teacher, student), strict=True):
-            self._sharing.set_part(name, gradients[name], part)
-        return projection.conflict_rate, projection.mean_cosine
+            self._sharing.set_part(name, teacher[name], part)
+        _set_gradients(parameters, teacher.values())
+        _set_gradients(self._own, gradients[own:])
+        return {"conflict_rate": projection.conflict_rate, "mean_cosine": projection.mean_cosine}
 
     def _student_weights(self) -> dict[str, Tensor]:
         """The student's part of the shared weights: copies, because kernels want them dense."""
