@@ -14,7 +14,16 @@ import click
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
-from ndtool.options import board_options, data_option, json_option, kernel_options, model_options, source_options
+from ndtool.options import (
+    METHODS,
+    board_options,
+    data_option,
+    json_option,
+    kernel_options,
+    model_options,
+    source_options,
+    training_options,
+)
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
@@ -161,38 +170,11 @@ def echo_json(value: Any) -> None:
 @cli.command(short_help="Train a network, by default inside a weight-sharing teacher.")
 @click.argument("model", required=False)
 @data_option()
-@click.option("--method", type=click.Choice(["netdistiller", "vanilla"]), help="How to train.  [default: netdistiller]")
+@click.option("--method", type=click.Choice(METHODS), help="How to train.  [default: netdistiller]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
-@click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]")
-@click.option("--epochs", type=int, help="[default: 30]")
-@click.option("--batch-size", type=int, help="Of all processes together.  [default: 128]")
-@click.option("--micro-batches", type=int, help="Parts of a batch, one at a time.  [default: one per process]")
-@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]")
-@click.option("--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]")
-@click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]")
-@click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]")
-@click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]")
-@click.option("--label-smoothing", type=float, help="[default: 0.0]")
-@click.option(
-    "--distill",
-    type=click.Choice(["kl", "adaptive-kl", "alpha", "dkd", "tempered"]),
-    help="Distillation term.  [default: kl]",
-)
-@click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]")
-@click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]")
-@click.option(
-    "--surgery",
-    type=click.Choice(["tensor", "network", "none"]),
-    help="Over what gradients are compared.  [default: tensor]",
-)
-@click.option("--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]")
-@click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]")
-@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]")
-@click.option("--augment", help="none, crop or flip-crop.  [default: what suits the data]")
-@click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data or model]")
-@click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]")
 @click.option("--seed", type=int, help="[default: 0]")
-@click.option("--device", help="auto, cpu, cuda, mps.  [default: auto]")
+@click.option("--teacher", metavar="RUN", help="Of kd, a finished run.  [default: trained first, inside --out]")
+@training_options
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run (--out, or the last one).")
 @click.option("--overwrite", is_flag=True, help="Replace a run that --out holds.")
 @model_options

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,7 +63,8 @@ def fit(
 
     After each epoch the student is extracted, its BatchNorm statistics are re-estimated on training samples, and it is
     validated; best.pt keeps the best as it was validated, bit for bit. The test data are read once, at the end, with
-    it; then student.safetensors and result.json are written. `data` None loads what the settings name. `progress` is
+    it; then student.safetensors and result.json are written. kd without a teacher trains one first, in the same way, in
+    a run folder within the run. `data` None loads what the settings name. `progress` is
     called every `log_every` steps and at the end of an epoch. What an earlier run left in the folder is removed once
     the settings are known to fit; with `resume` the training goes on from last.pt instead, on the CPU to weights that
     are bit-identical to those of an uninterrupted one. SIGINT and SIGTERM (or KeyboardInterrupt from `progress`) stop
@@ -76,8 +77,14 @@ def fit(
         NdtoolError: the settings do not fit the data, the folder cannot be written, there is nothing to resume or it
             was begun with other settings, or the loss is no number at several steps in a row.
     """
+    data = data or load_run_data(config)
+    if config.trains_teacher and not on_first(lambda: resume and run.last.is_file()):
+        interrupted = _train_teacher(config, run, data, resume, progress)
+        if interrupted is not None:
+            return interrupted
+        resume = False
     checkpoint = on_first(lambda: _to_resume(run, config)) if resume else None
-    training = wire(config, run, data or load_run_data(config), checkpoint and checkpoint.parts)
+    training = wire(config, run, data, checkpoint and checkpoint.parts)
     if checkpoint is not None:
         training.restore(checkpoint)
     on_first(lambda: _claim(training, anew=checkpoint is None))
@@ -100,6 +107,23 @@ def _to_resume(run: RunFolder, config: TrainConfig) -> checkpoints.Checkpoint | 
     return None
 
 
+def _train_teacher(
+    config: TrainConfig, run: RunFolder, data: Data, resume: bool, progress: Report | None
+) -> TrainResult | None:
+    """Train kd's teacher, a run within the run, or go on with it; returns what is left where it was interrupted."""
+    if resume:
+        on_first(lambda: _to_resume(run, config))
+    else:
+        wire(config.of_teacher(), run, data)  # what is wrong is noticed before anything is written
+        on_first(lambda: run.begin(config))
+    trained, begun = on_first(lambda: (run.teacher.result_file.is_file(), run.teacher.config.is_file()))
+    if trained:
+        return None
+    told = None if progress is None else lambda standing: progress(replace(standing, of_teacher=True))
+    result = fit(config.of_teacher(), run.teacher, data=data, resume=begun, progress=told)
+    return replace(result, run=run, epochs=0) if result.interrupted else None
+
+
 def load_run_data(config: TrainConfig, *, progress: Callable[[str], None] | None = None) -> Data:
     """The data of a run, split and normalised as its training has them. `progress` as `load_data` takes it."""
     return load_data(
@@ -119,7 +143,7 @@ def _claim(training: Training, *, anew: bool) -> None:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         reserve(run.path, [training.checkpoint_bytes] * (4 if anew else 2))  # last.pt and best.pt, old and new
-        if anew:
+        if anew and not training.config.trains_teacher:  # with a teacher it has begun with that
             run.begin(training.config)
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.metrics.open("ab").close()
@@ -166,8 +190,9 @@ def _train_epoch(
         at_end = training.step_in_epoch == training.epoch_steps
         if not (at_end or stop or training.step % config.log_every == 0):
             continue
-        means = window.means()
-        writer.write("train", epoch=training.epoch + 1, step=training.step, values={"lr": lr, **means})
+        by_tensor, means = window.tensors(), window.means()
+        values = {"lr": lr, **means, **by_tensor}
+        writer.write("train", epoch=training.epoch + 1, step=training.step, values=values)
         if progress is not None and training.ranks.first and "loss" in means:
             _report(training, means, progress, interrupt)
         (stop,) = any_(stop or interrupt.requested)
@@ -299,8 +324,7 @@ def _finish(training: Training) -> TrainResult:
     test = _score(training, student, training.data.test)
     teacher_test = None if teacher is None else _score(training, teacher, training.data.test)
     result = _result(training, test, teacher_test)
-    if training.ranks.first:
-        _write(training, result, student)
+    on_first(lambda: _write(training, result, student))
     return result
 
 
@@ -346,6 +370,7 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
         "validation": result.validation and result.validation.to_dict(),
         "test": {name: score.to_dict() for name, score in scores.items() if score is not None},
         "history": [{name: line[name] for name in ("epoch", "student", "teacher") if name in line} for line in lines],
+        "shared": list(training.method.shared()),
         "parameters": cost.parameters,
         "macs": cost.macs,
         "learning_rate": config.learning_rate,

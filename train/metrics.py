@@ -25,8 +25,8 @@ class Progress:
     """Where a training stands. Means are over the steps since the last report; None where there is no such thing.
 
     `epoch` counts from 1; `step` of `steps` counts within the epoch. Accuracies are fractions, on training batches.
-    `validation` is the student's last one. `eta` is the time left in seconds.
-    `skipped` counts the steps that were not taken, because their gradient was no number.
+    `validation` is the student's last one. `eta` is the time left in seconds. `of_teacher`: it is kd's teacher that is
+    trained, before the student. `skipped` counts the steps that were not taken, because their gradient was no number.
     """
 
     epoch: int
@@ -42,6 +42,7 @@ class Progress:
     images_per_second: float
     eta: float
     skipped: int = 0
+    of_teacher: bool = False
 
 
 class Window:
@@ -66,6 +67,15 @@ class Window:
         self._skipped += 1
         self._images += images
 
+    def tensors(self) -> dict[str, list[float]]:
+        """By shared tensor, the mean cosine of the two gradients and how often they conflicted; read before `means`."""
+        rows = [step.cosines for step in self._steps if step.cosines is not None]
+        if not rows:
+            return {}
+        table = torch.stack(rows)
+        means = {"cosines": table.mean(0), "conflicts": (table < 0).float().mean(0)}
+        return {name: [round(value, 4) for value in each.tolist()] for name, each in means.items()}
+
     def means(self) -> dict[str, float]:
         """The mean of each metric over all processes, images per second, and a fresh window.
 
@@ -75,7 +85,8 @@ class Window:
         if not self._steps:
             self._clear()
             return skipped
-        names = [f.name for f in fields(StepMetrics) if getattr(self._steps[0], f.name) is not None]
+        scalars = [f.name for f in fields(StepMetrics) if f.name != "cosines"]
+        names = [name for name in scalars if getattr(self._steps[0], name) is not None]
         table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps])
         mean = table.double().mean(0).cpu()
         average_([mean])
