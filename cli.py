@@ -196,7 +196,9 @@ def train(
 
     with joined() as ranks:
         chosen = _chosen(model, data, out, resume=resume, overwrite=overwrite, **settings) if ranks.first else None
-        run, config = on_first(lambda: chosen and chosen[:2])
+        common = on_first(lambda: chosen and chosen[:2])
+        assert common is not None
+        run, config = common
         loaded = in_turn(lambda: chosen[2] if chosen else load_run_data(config))
         if not ranks.first:
             return 130 if fit(config, run, data=loaded, resume=resume).interrupted else 0

@@ -84,7 +84,7 @@ def fit(
             return interrupted
         resume = False
     checkpoint = on_first(lambda: _to_resume(run, config)) if resume else None
-    training = wire(config, run, data, checkpoint and checkpoint.parts)
+    training = wire(config, run, data, None if checkpoint is None else checkpoint.parts)
     if checkpoint is not None:
         training.restore(checkpoint)
     on_first(lambda: _claim(training, anew=checkpoint is None))

@@ -81,7 +81,7 @@ class Window:
 
         Where steps were skipped, "skipped" is how many; where all were, it is all there is.
         """
-        skipped = {"skipped": self._skipped} if self._skipped else {}
+        skipped: dict[str, float] = {"skipped": self._skipped} if self._skipped else {}
         if not self._steps:
             self._clear()
             return skipped

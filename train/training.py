@@ -11,7 +11,7 @@ from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import RECONSTRUCTION, Data
-from ndtool.train.distributed import Ranks, SharedError, average_, broadcast_, current
+from ndtool.train.distributed import Ranks, SharedError, agree, average_, broadcast_, current, on_first
 from ndtool.train.evaluation import Score
 from ndtool.train.methods import METHODS, Method
 from ndtool.train.models import ModelSpec, build
@@ -133,7 +133,7 @@ def wire(config: TrainConfig, run: RunFolder, data: Data, parts: int | None = No
     """
     ranks = current()
     device = resolve_device(config.device)
-    if device.index is not None:
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     torch.manual_seed(config.seed)
     _check_fits(config.model, data)
@@ -149,10 +149,13 @@ def wire(config: TrainConfig, run: RunFolder, data: Data, parts: int | None = No
         momentum=config.momentum,
     )
     if device.type != "cpu":  # batches are cut where they are needed
-        parts = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
-        data = replace(data, **parts)
+        moved = {name: getattr(data, name).to(device) for name in ("train", "validation", "test")}
+        data = replace(data, **moved)
     parts = math.lcm(config.micro_batches or parts or 1, ranks.world)
     batch_size = _batch_size(config, len(data.train), parts)
+    if (theirs := on_first(lambda: len(data.train))) != len(data.train):
+        raise NdtoolError(f"{data.name} has {len(data.train)} training samples here, {theirs} in the first process")
+    agree()
     state = method.state_dict()
     broadcast_(list(state.values()))
     return Training(
