@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,28 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def read_methods(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """The methods of a list with commas."""
+    methods = tuple(part.strip() for part in text.split(","))
+    for method in methods:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(METHODS)}"
+            raise click.BadParameter(f"no method is called {method!r}: {hint}")
+    return methods
+
+
+def read_variations(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, list[str]]:
+    """NAME=V,V as the setting's name and the texts of its values."""
+    variations = {}
+    for text in texts:
+        name, _equals, values = text.partition("=")
+        if not name or not all(values.split(",")):
+            raise click.BadParameter(f"{text!r} names no values: write NAME=V,V, e.g. expand=2,3,4")
+        variations[name.strip().replace("-", "_")] = [value.strip() for value in values.split(",")]
+    return variations
 
 
 def _read_pins(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

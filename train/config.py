@@ -16,6 +16,15 @@ from ndtool.train.data import Normalisation
 from ndtool.train.models import ModelSpec
 
 METHOD_NAMES = ("netdistiller", "inplace", "netaug", "kd", "vanilla")
+METHOD_SETTINGS: Mapping[str, frozenset[str]] = types.MappingProxyType(  # those that not every method looks at
+    {
+        "netdistiller": frozenset({"expand", "distill", "distill_weight", "temperature", "surgery"}),
+        "inplace": frozenset({"expand", "distill_weight", "temperature"}),
+        "netaug": frozenset({"expand", "augment_weight"}),
+        "kd": frozenset({"expand", "distill", "distill_weight", "temperature", "teacher"}),
+        "vanilla": frozenset(),
+    }
+)
 CHOICES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
     {
         "task": ("classification", "reconstruction"),

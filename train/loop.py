@@ -19,7 +19,7 @@ from ndtool.train.distributed import SharedError, any_, on_first, stepping
 from ndtool.train.evaluation import Score, evaluate, reestimate_batchnorm
 from ndtool.train.interrupt import Interrupt, deferred_interrupt
 from ndtool.train.methods import StepMetrics
-from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, metrics_writer, read_metrics
+from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, history, metrics_writer, read_metrics
 from ndtool.train.optim import lr_at, set_lr
 from ndtool.train.run import RunFolder
 from ndtool.train.step import gradients_of
@@ -357,7 +357,6 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
     """The content of result.json: accuracies are fractions, `macs` are those of one sample."""
     config, cost = training.config, count(student, training.config.model.input_shape)
     scores = {"student": result.test, "teacher": result.teacher_test}
-    lines = [line for line in read_metrics(training.run.metrics) if line["event"] == "validation"]
     return {
         "model": config.model.name,
         "data": training.data.name,
@@ -369,7 +368,7 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
         "best_epoch": result.best_epoch,
         "validation": result.validation and result.validation.to_dict(),
         "test": {name: score.to_dict() for name, score in scores.items() if score is not None},
-        "history": [{name: line[name] for name in ("epoch", "student", "teacher") if name in line} for line in lines],
+        "history": history(read_metrics(training.run.metrics)),
         "shared": list(training.method.shared()),
         "parameters": cost.parameters,
         "macs": cost.macs,

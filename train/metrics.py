@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -161,6 +161,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def history(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each epoch's validation, and where the method has them the means of its tensors' cosines and conflicts."""
+    epochs = []
+    for line in lines:
+        if line["event"] != "validation":
+            continue
+        epoch = {name: line[name] for name in ("epoch", "student", "teacher") if name in line}
+        for name in ("cosines", "conflicts"):
+            rows = [each[name] for each in lines if each["epoch"] == line["epoch"] and name in each]
+            if rows:
+                epoch[name] = [round(sum(column) / len(rows), 4) for column in zip(*rows, strict=True)]
+        epochs.append(epoch)
+    return epochs
 
 
 def _summary_writer(folder: Path, purge_step: int) -> Any:

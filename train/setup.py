@@ -85,11 +85,12 @@ def parse_arguments(items: Iterable[str]) -> dict[str, int | float | str | bool]
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
             raise NdtoolError(f"{item!r} is no model argument: write name=value, e.g. width=0.35")
-        arguments[name] = _value(text)
+        arguments[name] = parse_value(text)
     return arguments
 
 
-def _value(text: str) -> int | float | str | bool:
+def parse_value(text: str) -> int | float | str | bool:
+    """A number, true or false where the text is one, otherwise the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

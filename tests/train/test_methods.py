@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from torch import nn
 from ndtool.errors import NdtoolError
 from ndtool.train.config import TrainConfig
 from ndtool.train.losses import DISTILLATIONS
-from ndtool.train.methods import METHODS, NetDistiller, Vanilla
+from ndtool.train.methods import METHODS, NetDistiller, Vanilla, step
 from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import widen
 
@@ -26,12 +25,6 @@ def method_of(config, kind=None, seed=0):
     torch.manual_seed(seed)
     student = build(config.model)
     return METHODS[kind or config.method](config, "classification", student, torch.zeros(2, *config.model.input_shape))
-
-
-def step(method, x, y):
-    """The gradients of one batch, merged; what was seen."""
-    gradients, metrics = method.gradients(x, y)
-    return dataclasses.replace(metrics, **method.merge(gradients))
 
 
 def batch(seed=1, count=8):

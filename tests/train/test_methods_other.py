@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from ndtool.errors import NdtoolError
 from ndtool.train.config import TrainConfig
 from ndtool.train.loop import fit
-from ndtool.train.methods import METHODS
+from ndtool.train.methods import METHODS, step
 from ndtool.train.models import ModelSpec, build
 from ndtool.train.run import RunFolder, last_run
 from ndtool.train.teacher import embed, subnetworks, widen
@@ -29,12 +29,6 @@ def method_of(config, seed=0):
     torch.manual_seed(seed)
     student = build(config.model)
     return METHODS[config.method](config, "classification", student, torch.zeros(2, *SHAPE))
-
-
-def step(method, x, y):
-    """The gradients of one batch, merged; what was seen."""
-    gradients, metrics = method.gradients(x, y)
-    return dataclasses.replace(metrics, **method.merge(gradients))
 
 
 def batch(seed=1, count=8):
@@ -127,7 +121,7 @@ def test_netaug_adds_the_loss_of_a_random_wider_network():
     own.backward()
     for name, parameter in network.named_parameters():
         sharing.set_part(name, wide[name], parameter.grad)
-    for name in method.shared():
+    for name in method._shared:
         method._sharing.add_part(name, wide[name], dict(student.named_parameters())[name].grad)
 
     metrics = step(method, x, y)

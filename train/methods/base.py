@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -66,6 +66,12 @@ class Method(Protocol):
 
     def shared(self) -> tuple[str, ...]:
         """The names of the tensors that StepMetrics.cosines are of, in their order."""
+
+
+def step(method: Method, x: Tensor, y: Tensor) -> StepMetrics:
+    """Leave the gradient of one batch, taken whole and by this process alone, in `.grad` of the parameters."""
+    gradients, metrics = method.gradients(x, y)
+    return replace(metrics, **method.merge(gradients))
 
 
 @dataclass(frozen=True, kw_only=True)

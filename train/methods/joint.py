@@ -69,7 +69,7 @@ class Joint:
 
     def shared(self) -> tuple[str, ...]:
         """See Method."""
-        return tuple(self._shared)
+        return ()
 
 
 class NetDistiller(Joint):
@@ -104,6 +104,10 @@ class NetDistiller(Joint):
             teacher_accuracy=objective.accuracy(teacher_output, y),
             distill_loss=distill_loss.detach(),
         )
+
+    def shared(self) -> tuple[str, ...]:
+        """See Method."""
+        return tuple(self._shared)
 
     @torch.no_grad()
     def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
