@@ -29,11 +29,15 @@ def replacing(path: Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def unfinished(folder: Path) -> list[Path]:
+    """What `replacing` and `reserve` left in a folder when their process was killed."""
+    return [room for room in folder.glob(".*.*") if room.is_dir() and re.fullmatch(r"\..+\.[a-z0-9_]{8}", room.name)]
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `replacing` left in a folder when its process was killed."""
-    for room in folder.glob(".*.*"):
-        if room.is_dir() and re.fullmatch(r"\..+\.[a-z0-9_]{8}", room.name):
-            shutil.rmtree(room, ignore_errors=True)
+    """Remove what is `unfinished`."""
+    for room in unfinished(folder):
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def reserve(folder: Path, sizes: Iterable[int]) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values only, written whole or not at all."""
 
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -52,13 +53,15 @@ class Best:
 def save(path: Path, checkpoint: Checkpoint | Best) -> None:
     """Write a checkpoint; the one before stays until this one is on the disk. Raises NdtoolError where it is full."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    buffer = io.BytesIO()  # torch, writing by itself, would not say what is wrong with the disk
+    torch.save({"version": VERSION, **content}, buffer)
     try:
-        with replacing(path) as temporary:
-            torch.save({"version": VERSION, **content}, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
-        raise NdtoolError(f"cannot write {path} ({error}): make room, then --resume") from error
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NdtoolError(f"cannot write {path} ({error.strerror}): make room, then --resume") from error
 
 
 def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:

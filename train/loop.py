@@ -100,7 +100,7 @@ def _to_resume(run: RunFolder, config: TrainConfig) -> checkpoints.Checkpoint | 
 
     Raises NdtoolError where there is nothing to resume, or it was begun with other settings.
     """
-    if run.last.is_file() or run.best.is_file() or run.student.is_file() or not run.config.is_file():
+    if run.last.is_file() or run.student.is_file() or not run.config.is_file():
         return checkpoints.load_checkpoint(run.last, config)
     if changed := differences(run.load_config(), config):
         raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
@@ -142,6 +142,7 @@ def _claim(training: Training, *, anew: bool) -> None:
     run = training.run
     try:
         run.path.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(run.path)
         reserve(run.path, [training.checkpoint_bytes] * (4 if anew else 2))  # last.pt and best.pt, old and new
         if anew and not training.config.trains_teacher:  # with a teacher it has begun with that
             run.begin(training.config)
@@ -149,7 +150,9 @@ def _claim(training: Training, *, anew: bool) -> None:
         run.metrics.open("ab").close()
         remove_unfinished(run.checkpoints)
     except OSError as error:
-        raise NdtoolError(f"cannot write to {run.path} ({error.strerror}): choose another --out") from error
+        raise NdtoolError(
+            f"cannot write to {run.path} ({error.strerror}): make room or choose another --out"
+        ) from error
     try:
         run.remember()
     except OSError as error:

@@ -114,9 +114,10 @@ class MetricsWriter:
 
         Raises NdtoolError where the disk does not take it.
         """
-        line = json.dumps({"event": event, "epoch": epoch, "step": step, **values})
+        line = json.dumps({"event": event, "epoch": epoch, "step": step, **values}).encode() + b"\n"
         try:
-            self._file.write(line.encode() + b"\n")
+            while line:
+                line = line[self._file.write(line) :]  # a disk that is nearly full takes a part
         except OSError as error:
             raise NdtoolError(f"cannot write {self._file.name} ({error.strerror}): make room, then --resume") from error
         for name, value in values.items():
