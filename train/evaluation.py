@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.train.data import RECONSTRUCTION, Batches, Data, Split, batches
-from ndtool.train.distributed import Ranks, average_, sum_
+from ndtool.train.distributed import Ranks, sum_
 from ndtool.train.losses import task_loss
 
 
@@ -116,13 +115,13 @@ def reestimate_batchnorm(
         return
     momenta = [module.momentum for module in norms]
     for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # a cumulative mean
+        module.momentum = None  # a mean, where a network uses one several times
         module.train()
     ranks = ranks or Ranks.single()
     size = min(batch_size, len(data.train))
-    needed = range(min(-(-samples // size), len(data.train) // size))
-    mine = Batches(
+    count = min(-(-samples // size), len(data.train) // size)
+    mine = range(ranks.rank, count, ranks.world)
+    dealt = Batches(
         split=data.train,
         data=data,
         batch_size=size,
@@ -132,23 +131,22 @@ def reestimate_batchnorm(
         start=ranks.rank,
         stride=ranks.world,
     )
-    for x, _ in islice(mine, len(needed[ranks.rank :: ranks.world])):
+    statistics = [t for module in norms for t in (module.running_mean, module.running_var) if t is not None]
+    table = torch.zeros(count, sum(tensor.numel() for tensor in statistics), dtype=torch.float64)  # a row per batch
+    for number, (x, _) in zip(mine, dealt, strict=False):
+        for module in norms:
+            module.reset_running_stats()
         model(x)
+        table[number] = torch.cat([tensor.flatten().double() for tensor in statistics]).cpu()
     if ranks.world > 1:
-        _join_statistics(norms, of=len(needed), ranks=ranks)
+        sum_(
+            [table]
+        )  # of rows of which all but one are 0: so the means below are the same bits however they came about
+    means = table.mean(0).split([tensor.numel() for tensor in statistics])
+    for tensor, mean in zip(statistics, means, strict=True):
+        tensor.copy_(mean.view(tensor.shape))
     for module, momentum in zip(norms, momenta, strict=True):
+        if module.num_batches_tracked is not None:
+            module.num_batches_tracked.fill_(count)
         module.momentum = momentum
         module.eval()
-
-
-def _join_statistics(norms: list[nn.modules.batchnorm._BatchNorm], *, of: int, ranks: Ranks) -> None:
-    """Make each process's means over its batches the means over all `of` batches."""
-    statistics: list[Tensor] = []
-    for module in norms:
-        assert module.running_mean is not None
-        assert module.running_var is not None
-        assert module.num_batches_tracked is not None
-        for statistic in (module.running_mean, module.running_var):
-            statistics.append(statistic.mul_(module.num_batches_tracked * ranks.world / of))
-        module.num_batches_tracked.fill_(of)
-    average_(statistics)

@@ -186,8 +186,8 @@ class RunFolder(Artifacts):
         Keys: model, data, task, classes, method, seed, epochs, best_epoch, validation, test {student, teacher}, history
         [{epoch, student, teacher, cosines, conflicts}], shared (names of the tensors that these two are of, in depth's
         order: means over the epoch of the cosine of both gradients, and how often they conflicted), parameters, macs,
-        learning_rate, weight_decay, device, processes, seconds, versions. A score is {accuracy or mse, loss, count}; there is no
-        teacher where the method has none.
+        learning_rate, weight_decay, device, processes, seconds, versions. A score is {accuracy or mse, loss, count};
+        there is no teacher where the method has none.
         """
         self._require(self.result_file)
         return json.loads(self.result_file.read_text(encoding="utf-8"))

@@ -32,6 +32,7 @@ SETTINGS = {
     "vanilla": {"method": "vanilla", "ema": 0.9, "optimizer": "adamw"},
     "netdistiller": {"method": "netdistiller", "surgery": "tensor"},
     "netaug": {"method": "netaug"},
+    "kd": {"method": "kd"},
 }
 
 
