@@ -84,7 +84,10 @@ def fit(
             return interrupted
         resume = False
     checkpoint = on_first(lambda: _to_resume(run, config)) if resume else None
-    training = wire(config, run, data, None if checkpoint is None else checkpoint.parts)
+    before = checkpoint
+    if before is None and config.trains_teacher:
+        before = on_first(lambda: checkpoints.load_checkpoint(run.teacher.last, config.of_teacher()))
+    training = wire(config, run, data, None if before is None else before.parts)  # cut as they were, by whomever
     if checkpoint is not None:
         training.restore(checkpoint)
     on_first(lambda: _claim(training, anew=checkpoint is None))
