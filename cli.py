@@ -30,6 +30,7 @@ from ndtool.options import (
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
     from ndtool.train.data import Data
+    from ndtool.train.loop import TrainResult
     from ndtool.train.run import RunFolder
 
 CONFIG_NAME = "ndtool.toml"
@@ -66,22 +67,35 @@ def main(args: list[str] | None = None) -> None:
             raise
         ctx = getattr(error, "ctx", None)
         where = ctx.command_path if ctx else "ndtool"
-        click.echo(f"{where}: {_one_line(error.format_message())}", err=True)
-        status = 2
+        status = _failed(error, f"{where}: {_one_line(error.format_message())}")
     except NdtoolError as error:
         if debug:
             raise
-        click.echo(f"ndtool: {error}", err=True)
-        status = 2
+        status = _failed(error, f"ndtool: {error}")
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
         if debug:
             raise
-        click.echo(f"ndtool: {error}", err=True)
-        status = 2
+        status = _failed(error, f"ndtool: {error}")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _failed(error: Exception, line: str) -> int:
+    """Say in one line what is wrong; of several processes under torchrun, one says it, and all end without ado."""
+    if not _one_of_several():
+        click.echo(line, err=True)
+        return 2
+    from ndtool.train.distributed import tell
+
+    tell(error, line, lambda line: click.echo(line, err=True))
+    sys.stdout.flush()
+    os._exit(2)  # threads of the communication may not be waited for: the others may have gone
+
+
+def _one_of_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
 
 
 def _one_line(text: str) -> str:
@@ -104,7 +118,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
             raise NdtoolError(f"{path}: [{name}] is no command of ndtool: use one of {', '.join(cli.commands)}")
         settings[name] = _section(path, name, section, command)
     ctx.default_map = settings
-    click.echo(f"settings from {path}", err=True)
+    if not _one_of_several() or os.environ["RANK"] == "0":
+        click.echo(f"settings from {path}", err=True)
 
 
 def _section(path: Path, name: str, section: Mapping[str, Any], command: click.Command) -> dict[str, Any]:
@@ -209,36 +224,70 @@ def train(
     ndtool train --recipe transfer/flowers102 --init runs/mcunet
     ndtool train --resume
     """
-    from ndtool.console import note, score, table, training_progress
+    from ndtool.console import note, training_progress
+    from ndtool.train.distributed import in_turn, joined, on_first
     from ndtool.train.loop import fit, load_run_data
+
+    with joined() as ranks:
+        chosen = None
+        if ranks.first:
+            chosen = _chosen(model, data, out, init, resume=resume, overwrite=overwrite, **settings)
+        common = on_first(lambda: chosen and chosen[:2])
+        assert common is not None
+        run, config = common
+        loaded = in_turn(lambda: chosen[2] if chosen else load_run_data(config))
+        if not ranks.first:
+            return 130 if fit(config, run, data=loaded, resume=resume).interrupted else 0
+        for line in loaded.notes:
+            note(line)
+        processes = f", on {ranks.world} processes" if ranks.world > 1 else ""
+        note(f"{config.method} on {config.data}{processes}, into {run.path}")
+        with training_progress() as progress:
+            result = fit(config, run, data=loaded, resume=resume, progress=progress)
+    return _trained(result, config.epochs, as_json=as_json)
+
+
+def _chosen(
+    model: str | None,
+    data: str | None,
+    out: Path | None,
+    init: str | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> tuple["RunFolder", "TrainConfig", "Data"]:
+    """The run that is meant, its settings and its data."""
+    from ndtool.console import note
+    from ndtool.train.loop import load_run_data
     from ndtool.train.run import RunFolder
     from ndtool.train.setup import free_folder, prepare
 
     if resume and not _was_typed("model"):
         run = RunFolder.open(out) if out and _was_typed("out") else _last_run()
         config = _resumed(run.load_config(), settings)
-        loaded = load_run_data(config, progress=note)
-    else:
-        data = _require_data(model, data, init)
-        if out:
-            RunFolder.choose(out, overwrite=overwrite, resume=resume)  # before the data are loaded
-        config, loaded = prepare(model, data, init=init, progress=note, **settings)
-        folder = out or free_folder(config.model.name, config.data, config.method)
-        run = RunFolder.choose(folder, overwrite=overwrite, resume=resume)
-    for line in loaded.notes:
-        note(line)
-    note(f"{config.method} on {config.data}, into {run.path}")
-    with training_progress() as progress:
-        result = fit(config, run, data=loaded, resume=resume, progress=progress)
+        return run, config, load_run_data(config, progress=note)
+    data = _require_data(model, data, init)
+    if out:
+        RunFolder.choose(out, overwrite=overwrite, resume=resume)  # before the data are loaded
+    config, loaded = prepare(model, data, init=init, progress=note, **settings)
+    folder = out or free_folder(config.model.name, config.data, config.method)
+    return RunFolder.choose(folder, overwrite=overwrite, resume=resume), config, loaded
+
+
+def _trained(result: "TrainResult", epochs: int, *, as_json: bool) -> int:
+    """Print what a training ended with; the exit code."""
+    from ndtool.console import note, score, table
+
+    path = result.run.path
     if result.interrupted:
-        done = f"{result.epochs} of {config.epochs} epochs"
-        note(f"stopped after {done}, saved; go on with: ndtool train --resume --out {run.path}")
+        note(f"stopped after {result.epochs} of {epochs} epochs, saved; go on with: ndtool train --resume --out {path}")
         return 130
     if as_json:
-        echo_json({"run": str(run.path), **run.result()})
+        echo_json({"run": str(path), **result.run.result()})
     else:
         rows = [("validation", score(result.validation), ""), ("test", score(result.test), score(result.teacher_test))]
-        table(f"{run.path}: best epoch {result.best_epoch} of {config.epochs}", ("", "student", "teacher"), rows)
+        table(f"{path}: best epoch {result.best_epoch} of {epochs}", ("", "student", "teacher"), rows)
     return 0
 
 

@@ -91,6 +91,8 @@ def summary(progress: "Progress") -> str:
         parts.append(f"validation {score(progress.validation)}")
     if progress.conflict_rate is not None:
         parts.append(f"conflicts {100 * progress.conflict_rate:.0f} %")
+    if progress.skipped:
+        parts.append(f"{progress.skipped} steps skipped")
     parts.append(f"{progress.images_per_second:,.0f} samples/s".replace(",", " "))
     return " · ".join(parts)
 

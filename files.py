@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +27,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What `replacing` and `reserve` left in a folder when their process was killed."""
+    return [room for room in folder.glob(".*.*") if room.is_dir() and re.fullmatch(r"\..+\.[a-z0-9_]{8}", room.name)]
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what is `unfinished`."""
+    for room in unfinished(folder):
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def reserve(folder: Path, sizes: Iterable[int]) -> None:
+    """Have the disk set aside files of these sizes in bytes for a moment. Raises OSError where it cannot.
+
+    Where the system has no way to ask (macOS), nothing is done.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with tempfile.TemporaryDirectory(prefix=".room.", dir=folder) as room:
+        for number, size in enumerate(sizes):
+            with (Path(room) / str(number)).open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -35,7 +35,10 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]"),
             click.option("--epochs", type=int, help="[default: 30]"),
-            click.option("--batch-size", type=int, help="[default: 128]"),
+            click.option("--batch-size", type=int, help="Of all processes together.  [default: 128]"),
+            click.option(
+                "--micro-batches", type=int, help="Parts of a batch, one at a time.  [default: one per process]"
+            ),
             click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]"),
             click.option(
                 "--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]"

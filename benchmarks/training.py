@@ -73,13 +73,15 @@ class _Contender:
         """Take one; seconds until the gradients are there, and in all."""
         import torch
 
+        from ndtool.train.methods import step
+
         def now() -> float:
             if x.is_cuda:
                 torch.cuda.synchronize()
             return time.perf_counter()
 
         start = now()
-        self._method.step(x, y)
+        step(self._method, x, y)
         middle = now()
         torch.nn.utils.clip_grad_norm_(self._parameters, self._clip, foreach=True)
         self._optimizer.step()

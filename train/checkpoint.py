@@ -1,6 +1,9 @@
 """Checkpoints: tensors and plain values only, written whole or not at all."""
 
+import io
+import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,24 +15,25 @@ from ndtool.errors import NdtoolError
 from ndtool.files import replacing
 from ndtool.train.config import TrainConfig, differences
 
-VERSION = 1  # of the checkpoint's layout
+VERSION = 2  # of the checkpoint's layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """All that a training needs to go on as if it had never stopped.
 
-    `epoch`, `step_in_epoch`: the next step to take. `metrics_bytes`: how much of metrics.jsonl belongs to it.
-    `best_epoch` (from 1), `best`: the best validation so far, None before the first. `seconds`: spent so far.
+    `epoch`, `step_in_epoch`: the next step to take. `parts`: what each batch is cut into. `metrics_bytes`: how much of
+    metrics.jsonl belongs to it. `best_epoch` (from 1), `best`: the best validation so far, None before the first.
+    `seconds`: spent so far.
     """
 
     config: str  # TOML
     epoch: int
     step_in_epoch: int
+    parts: int
     method: dict[str, Tensor]
     optimizer: dict[str, Any]
     average: dict[str, Any] | None
-    random: dict[str, Any]
     best_epoch: int | None
     best: dict[str, Any] | None
     metrics_bytes: int
@@ -47,18 +51,22 @@ class Best:
 
 
 def save(path: Path, checkpoint: Checkpoint | Best) -> None:
-    """Write a checkpoint. Raises NdtoolError where the disk does not take it."""
+    """Write a checkpoint; the one before stays until this one is on the disk. Raises NdtoolError where it is full."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    buffer = io.BytesIO()  # torch, writing by itself, would not say what is wrong with the disk
+    torch.save({"version": VERSION, **content}, buffer)
     try:
-        with replacing(path) as temporary:
-            torch.save({"version": VERSION, **content}, temporary)
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
-        raise NdtoolError(f"cannot write {path} ({error}): make room, then --resume") from error
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NdtoolError(f"cannot write {path} ({error.strerror}): make room, then --resume") from error
 
 
 def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     """The checkpoint to resume `config` from. Raises NdtoolError where it is none, or belongs to other settings."""
-    checkpoint = Checkpoint(**_load(path))
+    checkpoint = Checkpoint(**_load(path, Checkpoint))
     if changed := differences(TrainConfig.from_toml(checkpoint.config), config):
         raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
     return checkpoint
@@ -66,22 +74,26 @@ def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
 
 def load_best(path: Path) -> Best:
     """What best.pt holds."""
-    return Best(**_load(path))
+    return Best(**_load(path, Best))
 
 
-def random_state() -> dict[str, Any]:
-    """The state of torch's generators."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+def require_alike(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise NdtoolError where a checkpoint's tensors are not those of the model, naming the first that differs."""
+    for name in (*wanted, *found):
+        there, here = found.get(name), wanted.get(name)
+        if there is None or here is None:
+            raise NdtoolError(
+                f"{path} is of another model: {name} is only in the {'model' if there is None else 'checkpoint'}: "
+                "resume with the model that it was trained with"
+            )
+        if there.shape != here.shape:
+            raise NdtoolError(
+                f"{path} is of another model: {name} has shape {tuple(there.shape)} there, {tuple(here.shape)} in the "
+                "model: resume with the model that it was trained with"
+            )
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Continue torch's generators from `random_state`; those of GPUs as far as there are as many."""
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, kind: type[Checkpoint] | type[Best]) -> dict[str, Any]:
     if not path.is_file():
         raise NdtoolError(f"{path} does not exist, nothing to resume: train anew, with --overwrite")
     try:
@@ -91,4 +103,6 @@ def _load(path: Path) -> dict[str, Any]:
     version = content.pop("version", None) if isinstance(content, dict) else None
     if version != VERSION:
         raise NdtoolError(f"{path} has version {version}, this ndtool reads {VERSION}: train with --overwrite")
+    if differing := content.keys() ^ {field.name for field in fields(kind)}:
+        raise NdtoolError(f"{path} is no checkpoint of this kind ({min(differing)}): train with --overwrite")
     return content

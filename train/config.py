@@ -39,6 +39,7 @@ RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
         "expand": (1, 64),
         "epochs": (1, 1_000_000),
         "batch_size": (2, 1_000_000),
+        "micro_batches": (1, 1_000_000),
         "lr": (1e-12, 1e3),
         "momentum": (0.0, 0.9999),
         "weight_decay": (0.0, 1.0),
@@ -64,16 +65,18 @@ class TrainConfig:
     """Everything that decides a training run. Raises NdtoolError, naming the setting, where a value makes no sense.
 
     model, data: what is trained on what (`data` as `load_data` takes it). task: None takes the data's own. init: the
-    run or file of weights that it begins with, None for fresh ones.
-    expand: r, the teacher's channels per channel of the student. lr, weight_decay: None takes the optimiser's default
-    (`learning_rate`, `decay`). momentum: of SGD, Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder
-    of a finished run; None trains one. distill, distill_weight, temperature: the term D, its factor λ, its τ.
-    augment_weight: of netaug, the factor α of the wider network's loss. surgery: over what gradients are compared. ema:
-    decay of the moving average of all weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none.
-    amp: bfloat16 autocast, on CUDA only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
-    augment: as `batches` takes it. validation: part of the training data that is held out. normalisation: None takes
-    the data's own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each
-    validation. log_every: steps per line of the metrics.
+    run or file of weights that it begins with, None for fresh ones. expand: r, the teacher's channels per channel of
+    the student. batch_size: of all processes together. micro_batches: parts that each batch is cut into, computed one
+    after another (less memory) or by several processes, each with batch statistics of its own; None takes as many as
+    there are processes. lr, weight_decay: None takes the optimiser's default (`learning_rate`, `decay`). momentum: of
+    SGD, Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one.
+    distill, distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of
+    the wider network's loss. surgery: over what gradients are compared. ema: decay of the moving average of all
+    weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA
+    only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as `batches` takes it.
+    validation: part of the training data that is held out. normalisation: None takes the data's own. bn_samples:
+    training samples on which the student's BatchNorm is re-estimated before each validation. log_every: steps per line
+    of the metrics.
     """
 
     model: ModelSpec
@@ -84,6 +87,7 @@ class TrainConfig:
     expand: int = 3
     epochs: int = 30
     batch_size: int = 128
+    micro_batches: int | None = None
     optimizer: str = "sgd"
     lr: float | None = None
     momentum: float = 0.9

@@ -1,11 +1,11 @@
 """What a training reports while it runs: means over steps, metrics.jsonl and TensorBoard, and progress for people."""
 
 import json
-import math
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 
 from ndtool.errors import NdtoolError
+from ndtool.train.distributed import Ranks, average_
 from ndtool.train.evaluation import Score
 from ndtool.train.methods import StepMetrics
 from ndtool.train.run import RunFolder
@@ -25,7 +26,7 @@ class Progress:
 
     `epoch` counts from 1; `step` of `steps` counts within the epoch. Accuracies are fractions, on training batches.
     `validation` is the student's last one. `eta` is the time left in seconds. `of_teacher`: it is kd's teacher that is
-    trained, before the student.
+    trained, before the student. `skipped` counts the steps that were not taken, because their gradient was no number.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class Progress:
     validation: Score | None
     images_per_second: float
     eta: float
+    skipped: int = 0
     of_teacher: bool = False
 
 
@@ -47,13 +49,22 @@ class Window:
     """The metrics of the steps since the last report, left on the device until they are read."""
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._steps: list[StepMetrics] = []
         self._images = 0
+        self._skipped = 0
         self._since = time.perf_counter()
 
     def add(self, metrics: StepMetrics, images: int) -> None:
         """Take in one step."""
         self._steps.append(metrics)
+        self._images += images
+
+    def skip(self, images: int) -> None:
+        """A step was not taken."""
+        self._skipped += 1
         self._images += images
 
     def tensors(self) -> dict[str, list[float]]:
@@ -65,24 +76,24 @@ class Window:
         means = {"cosines": table.mean(0), "conflicts": (table < 0).float().mean(0)}
         return {name: [round(value, 4) for value in each.tolist()] for name, each in means.items()}
 
-    def means(self, last_step: int) -> dict[str, float]:
-        """The mean of each metric, images per second, and a fresh window; empty where there was no step.
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over all processes, images per second, and a fresh window.
 
-        Raises NdtoolError where a loss is no number, naming the first such step; `last_step` is the number of the last.
+        Where steps were skipped, "skipped" is how many; where all were, it is all there is.
         """
+        skipped: dict[str, float] = {"skipped": self._skipped} if self._skipped else {}
         if not self._steps:
-            return {}
+            self._clear()
+            return skipped
         scalars = [f.name for f in fields(StepMetrics) if f.name != "cosines"]
         names = [name for name in scalars if getattr(self._steps[0], name) is not None]
-        table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps]).tolist()
-        for row, step in zip(table, range(last_step - len(table) + 1, last_step + 1), strict=True):
-            if not math.isfinite(row[names.index("loss")]):
-                raise NdtoolError(f"the loss is {row[names.index('loss')]} at step {step}: lower --lr or set --clip")
-        columns = zip(*table, strict=True)
-        means = {name: sum(column) / len(table) for name, column in zip(names, columns, strict=True)}
+        table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps])
+        mean = table.double().mean(0).cpu()
+        average_([mean])
+        means = dict(zip(names, mean.tolist(), strict=True))
         means["images_per_second"] = self._images / max(time.perf_counter() - self._since, 1e-9)
-        self._steps, self._images, self._since = [], 0, time.perf_counter()
-        return means
+        self._clear()
+        return means | skipped
 
 
 class MetricsWriter:
@@ -93,16 +104,22 @@ class MetricsWriter:
     """
 
     def __init__(self, run: RunFolder, *, keep: int, step: int):
-        self._file = run.metrics.open("ab")
+        self._file = run.metrics.open("ab", buffering=0)  # each line is written, or refused, at once
         if self._file.tell() > keep:
             self._file.truncate(keep)
         self._board = _summary_writer(run.tensorboard, step + 1)
 
     def write(self, event: str, *, epoch: int, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line, at once; nested values stay together in the line and become paths in TensorBoard."""
-        line = json.dumps({"event": event, "epoch": epoch, "step": step, **values})
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        """Add a line, at once; nested values stay together in the line and become paths in TensorBoard.
+
+        Raises NdtoolError where the disk does not take it.
+        """
+        line = json.dumps({"event": event, "epoch": epoch, "step": step, **values}).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._file.write(line) :]  # a disk that is nearly full takes a part
+        except OSError as error:
+            raise NdtoolError(f"cannot write {self._file.name} ({error.strerror}): make room, then --resume") from error
         for name, value in values.items():
             nested = value.items() if isinstance(value, Mapping) else [("", value)]
             for part, number in nested:
@@ -122,6 +139,23 @@ class MetricsWriter:
     ) -> None:
         self._file.close()
         self._board.close()
+
+
+class NoMetrics(nullcontext["NoMetrics"]):
+    """What a process has that writes no metrics."""
+
+    size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, event: str, *, epoch: int, step: int, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+def metrics_writer(ranks: Ranks, run: RunFolder, *, keep: int, step: int) -> MetricsWriter | NoMetrics:
+    """The writer of the process that writes; for the others one that does not."""
+    return MetricsWriter(run, keep=keep, step=step) if ranks.first else NoMetrics()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -70,6 +70,11 @@ class MovingAverage:
             if not tensor.is_floating_point():
                 tensor.copy_(self._live[name])
 
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The averages themselves, by name."""
+        return self._average
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """While it lasts, the model holds the average; afterwards its own values again, bit for bit."""

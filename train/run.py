@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ndtool.errors import NdtoolError
-from ndtool.files import cache_dir, write_atomic
+from ndtool.files import cache_dir, remove_unfinished, unfinished, write_atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,7 +136,8 @@ class RunFolder(Artifacts):
         if run.config.is_file() and not (overwrite or resume):
             raise NdtoolError(f"{path} holds a run already: choose another --out, or give --resume or --overwrite")
         try:
-            if not run.config.is_file() and run.path.is_dir() and any(run.path.iterdir()):
+            begun = run.config.is_file() or not run.path.is_dir()
+            if not begun and set(run.path.iterdir()) - set(unfinished(run.path)):
                 raise NdtoolError(f"{path} is not empty and not a run: choose another --out")
         except OSError as error:
             raise NdtoolError(f"cannot read {path} ({error.strerror}): choose another --out") from error
@@ -152,13 +153,15 @@ class RunFolder(Artifacts):
     def begin(self, config: "TrainConfig") -> None:
         """Make the folder and write config.toml. What the layout knows of an earlier run is removed, nothing else.
 
-        Raises NdtoolError where the folder cannot be written.
+        Whenever it is killed, a run or an empty folder is left. Raises NdtoolError where the folder cannot be written.
         """
         try:
             for old in self.made():
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+                if old != self.config:  # which is replaced
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+            remove_unfinished(self.path)
             write_atomic(self.config, config.to_toml())
+            self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise NdtoolError(f"cannot write to {self.path} ({error.strerror}): choose another --out") from error
 
@@ -183,8 +186,8 @@ class RunFolder(Artifacts):
         Keys: model, data, task, classes, method, seed, epochs, best_epoch, validation, test {student, teacher}, history
         [{epoch, student, teacher, cosines, conflicts}], shared (names of the tensors that these two are of, in depth's
         order: means over the epoch of the cosine of both gradients, and how often they conflicted), parameters, macs,
-        learning_rate, weight_decay, device, seconds, versions. A score is {accuracy or mse, loss, count}; there is no
-        teacher where the method has none.
+        learning_rate, weight_decay, device, processes, seconds, versions. A score is {accuracy or mse, loss, count};
+        there is no teacher where the method has none.
         """
         self._require(self.result_file)
         return json.loads(self.result_file.read_text(encoding="utf-8"))

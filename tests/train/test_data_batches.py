@@ -1,5 +1,7 @@
 """Batches: order, augmentation and normalisation, the same again for the same seed and epoch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -22,11 +24,16 @@ from ndtool.train.data import (
     evaluation_inputs,
 )
 from ndtool.train.data.augment import change_colours, cut_out, move_pixels
+from ndtool.train.data.draws import Draws, Purpose, sample_seeds
 from ndtool.train.data.split import hold_out
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def draws(count: int, seed: int = 0) -> Draws:
+    return Draws(seed, torch.arange(count))
 
 
 def make_data(count=50, shape=(3, 8, 8), task="classification", **options) -> Data:
@@ -118,6 +125,68 @@ class TestOrder:
         assert torch.equal(found, x)
 
 
+DEALT = {"shuffle_seed": 3, "epoch": 2, "augment": Augment(crop=0.3, flip=True, colour=0.5, cutout=0.3)}
+
+
+class TestDealing:
+    def seen(self, **options) -> dict[int, torch.Tensor]:
+        """What each sample, by its number, looks like. Numbers are the labels of these data."""
+        data = make_data()
+        data = dataclasses.replace(data, train=Split(x=data.train.x, y=torch.arange(50)))
+        found = {}
+        for x, y in batches(data.train, data, **(DEALT | options)):
+            found |= dict(zip(y.tolist(), x, strict=True))
+        return found
+
+    @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 7}, {"batch_size": 16, "start": 1}])
+    def test_a_sample_looks_the_same_in_every_batch(self, options):
+        whole, found = self.seen(batch_size=50), self.seen(**options)
+        assert len(found) >= 34
+        assert all(torch.equal(image, whole[number]) for number, image in found.items())
+
+    @pytest.mark.parametrize("of", [2, 3])
+    def test_shares_make_up_the_whole_batches_in_order(self, of):
+        data = make_data()
+        whole = list(batches(data.train, data, batch_size=12, drop_last=True, **DEALT))
+        shares = [batches(data.train, data, batch_size=12, drop_last=True, share=(r, of), **DEALT) for r in range(of)]
+        for (x, y), *parts in zip(whole, *shares, strict=True):
+            assert torch.equal(torch.cat([part[0] for part in parts]), x)
+            assert torch.equal(torch.cat([part[1] for part in parts]), y)
+
+    @pytest.mark.parametrize("stride", [2, 3, 9])
+    def test_strides_deal_out_whole_batches(self, stride):
+        data = make_data()
+        whole = list(batches(data.train, data, batch_size=12, **DEALT))
+        for start in range(stride):
+            mine = Batches(split=data.train, data=data, batch_size=12, start=start, stride=stride, **DEALT)
+            assert len(mine) == len(whole[start::stride])
+            assert all(torch.equal(a, b) for (a, _), (b, _) in zip(mine, whole[start::stride], strict=True))
+
+    def test_draws_are_uniform_and_independent(self):
+        numbers = torch.stack([draws(20_000, seed).uniform(purpose) for purpose in Purpose for seed in (0, 1)])
+        assert numbers.min() >= 0
+        assert numbers.max() < 1
+        assert (numbers.mean(1) - 0.5).abs().max() < 0.01
+        assert (numbers.var(1) - 1 / 12).abs().max() < 0.003
+        assert (torch.corrcoef(numbers) - torch.eye(len(numbers))).abs().max() < 0.03
+        assert torch.corrcoef(torch.stack([numbers[0, 1:], numbers[0, :-1]]))[0, 1].abs() < 0.03
+        assert draws(1000).integers(Purpose.FLIP, -2, 3).unique().tolist() == [-2, -1, 0, 1, 2]
+
+    def test_draws_are_the_same_everywhere(self):
+        """Numbers of SplitMix64's finaliser, in Python's own integers."""
+
+        def mixed(x: int) -> int:
+            x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+            x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+            return x ^ (x >> 31)
+
+        keys = [mixed((2**63 - 1 + (index + 1) * 0x9E3779B97F4A7C15) % 2**64) for index in (0, 5, 10**9)]
+        indices = torch.tensor([0, 5, 10**9])
+        assert sample_seeds(2**63 - 1, indices) == [mixed(key) >> 1 for key in keys]
+        numbers = Draws(2**63 - 1, indices).uniform(Purpose.FLIP)
+        assert numbers.tolist() == [(mixed((key + 3 * 0xD1B54A32D192ED03) % 2**64) >> 11) * 2.0**-53 for key in keys]
+
+
 class TestOnDemand:
     def test_gives_what_memory_gives(self):
         data = make_data()
@@ -130,12 +199,15 @@ class TestOnDemand:
             assert torch.equal(b, d)
 
     @pytest.mark.parametrize("prefetch", [True, False])
-    def test_every_batch_has_its_own_seed(self, prefetch):
+    def test_every_epoch_has_its_own_seed(self, prefetch):
         data = make_data()
         x = Counted(data.train.x)
         x.prefetch = prefetch
-        list(batches(Split(x=x, y=data.train.y), data, batch_size=16))
-        assert len(set(x.seeds)) == len(x.seeds) == 4
+        for epoch in (0, 1):
+            list(batches(Split(x=x, y=data.train.y), data, batch_size=16, epoch=epoch))
+        assert len(x.seeds) == 8
+        assert len(set(x.seeds[:4])) == len(set(x.seeds[4:])) == 1
+        assert x.seeds[0] != x.seeds[4]
 
     def test_errors_of_reading_arrive(self):
         class Broken(Counted):
@@ -166,7 +238,7 @@ class TestAugment:
     )
     def test_every_image_is_a_crop_of_its_mirrored_border(self, height, width, channels, crop, flip, seed):
         images = torch.arange(2 * channels * height * width).view(2, channels, height, width)
-        moved = move_pixels(images, Augment(crop=crop, flip=flip), generator(seed))
+        moved = move_pixels(images, Augment(crop=crop, flip=flip), draws(2, seed))
         assert moved.shape == images.shape
         for image, result in zip(images, moved, strict=True):
             borders = (min(max(1, round(crop * width)), width - 1), min(max(1, round(crop * height)), height - 1))
@@ -181,18 +253,18 @@ class TestAugment:
 
     def test_half_of_the_images_are_mirrored(self):
         images = torch.arange(8).expand(2000, 1, 1, 8)
-        moved = move_pixels(images, Augment(flip=True), generator())
+        moved = move_pixels(images, Augment(flip=True), draws(2000))
         mirrored = (moved[:, 0, 0, 0] == 7).sum().item()
         assert 900 < mirrored < 1100
 
     def test_shifts_reach_both_ends(self):
         images = torch.arange(32).expand(500, 1, 1, 32)
-        moved = move_pixels(images, Augment(crop=1 / 8), generator())
+        moved = move_pixels(images, Augment(crop=1 / 8), draws(500))
         assert set(moved[:, 0, 0, 16].tolist()) == set(range(12, 21))
 
     def test_cutout_sets_a_square_to_the_mean(self):
         images = torch.ones(400, 2, 16, 16)
-        cut = cut_out(images, Augment(cutout=0.25), generator())
+        cut = cut_out(images, Augment(cutout=0.25), draws(400))
         assert (cut[:, 0] == cut[:, 1]).all()
         holes = (cut[:, 0] == 0).sum(dim=(1, 2))
         assert holes.max() in (9, 16)
@@ -200,14 +272,14 @@ class TestAugment:
 
     def test_colours_stay_in_range_and_grey_stays_grey(self):
         images = torch.rand(50, 3, 4, 4, generator=generator()) * 255
-        changed = change_colours(images, Augment(colour=0.9), generator())
+        changed = change_colours(images, Augment(colour=0.9), draws(50))
         assert changed.min() >= 0
         assert changed.max() <= 255
         assert not torch.equal(changed, images)
         grey = images[:, :1].expand(-1, 3, -1, -1)
-        changed = change_colours(grey, Augment(colour=0.5), generator())
+        changed = change_colours(grey, Augment(colour=0.5), draws(50))
         assert torch.allclose(changed[:, 0], changed[:, 2], atol=1e-3)
-        assert change_colours(images[:, :1], Augment(colour=0.5), generator()).shape == (50, 1, 4, 4)
+        assert change_colours(images[:, :1], Augment(colour=0.5), draws(50)).shape == (50, 1, 4, 4)
 
     def test_presets(self):
         assert augmentation(None) == augmentation("none") == Augment()

@@ -92,6 +92,8 @@ def test_random_datasets_are_read_again_and_the_same_for_the_same_seed(write):
 
     assert torch.equal(epoch(0), epoch(0))
     assert not torch.equal(epoch(0).sort(0).values, epoch(1).sort(0).values)
+    one_by_one = [x for x, _ in batches(data.train, data, batch_size=1, shuffle_seed=3)]
+    assert torch.equal(torch.cat(one_by_one), epoch(0))
 
 
 def test_reading_random_datasets_leaves_random_numbers_alone(write):

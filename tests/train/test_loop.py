@@ -1,15 +1,17 @@
 import dataclasses
+import math
 import os
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
-from ndtool.train.data import Data, Split
+from ndtool.train.data import Batches, Data, Split
 from ndtool.train.interrupt import deferred_interrupt
 from ndtool.train.loop import evaluate, fit, load_run_data
 from ndtool.train.methods import METHODS
@@ -198,7 +200,7 @@ def test_a_second_interrupt_is_not_deferred():
 
 def test_other_settings_are_not_resumed(data, tmp_path):
     config = config_of(epochs=1)
-    run = RunFolder.create(tmp_path / "run", config)
+    run = RunFolder(tmp_path / "run")
     with pytest.raises(NdtoolError, match="nothing to resume"):
         fit(config, run, data=data, resume=True)
     fit(config, run, data=data)
@@ -214,7 +216,7 @@ def test_a_checkpoint_of_another_version_or_none_is_refused(data, tmp_path):
     config = config_of(epochs=1)
     run = RunFolder.create(tmp_path / "run", config)
     torch.save({"version": 99}, run.last)
-    with pytest.raises(NdtoolError, match="has version 99, this ndtool reads 1"):
+    with pytest.raises(NdtoolError, match="has version 99, this ndtool reads 2"):
         fit(config, run, data=data, resume=True)
     run.last.write_bytes(b"no checkpoint")
     with pytest.raises(NdtoolError, match="not a readable checkpoint"):
@@ -231,15 +233,68 @@ def test_a_finished_training_resumes_to_its_end(data, tmp_path):
     assert run.student.exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(data, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_training_and_names_the_steps(data, tmp_path):
     config = config_of(method="vanilla", lr=1e3, clip=0.0, warmup=0.0, epochs=50, momentum=0.99, log_every=3)
     config = dataclasses.replace(config, model=ModelSpec(name=f"{NETS}:cubic", input_shape=SHAPE, classes=3))
     run = RunFolder.create(tmp_path / "run", config)
-    with pytest.raises(NdtoolError, match=r"the loss is (nan|inf) at step \d+: lower --lr") as caught:
+    with pytest.raises(NdtoolError, match=r"no number at the steps \d+ to \d+: lower --lr or set --clip") as caught:
         fit(config, run, data=data)
-    step = int(str(caught.value).split("step ")[1].split(":")[0])
-    assert max((line["step"] for line in read_metrics(run.metrics)), default=0) < step
+    first, last = map(int, str(caught.value).split("steps ")[1].split(":")[0].split(" to "))
+    assert last - first == 4
+    taken = [line for line in read_metrics(run.metrics) if "loss" in line]
+    assert max((line["step"] for line in taken), default=0) <= first + 1
+    assert all(math.isfinite(line["loss"]) for line in taken)
     assert not run.student.exists()
+
+
+def numbers_of(run: RunFolder) -> list[torch.Tensor]:
+    return [tensor for tensor in weights_of(run).values() if tensor.is_floating_point()]
+
+
+@pytest.mark.parametrize("method", ["vanilla", "netdistiller"])
+def test_a_step_without_numbers_is_skipped_and_counted(method, data, tmp_path):
+    """One sample is infinite: the steps that meet it change nothing, not even running statistics."""
+    x = data.train.x.clone()
+    x[7] = float("inf")
+    spoilt = dataclasses.replace(data, train=Split(x=x, y=data.train.y))
+    config = config_of(method=method, epochs=2, log_every=1, ema=0.9, bn_samples=2)
+    order = torch.cat(
+        [y for _, y in Batches(split=Split(x=x, y=torch.arange(80)), data=data, batch_size=16, shuffle_seed=0)]
+    )
+    standings = []
+    run = RunFolder.create(tmp_path / "run", config)
+    fit(config, run, data=spoilt, progress=standings.append)
+    lines = [line for line in read_metrics(run.metrics) if line["event"] == "train"]
+    bad = [line for line in lines if "skipped" in line]
+    assert [line["skipped"] for line in bad] == [1, 1]
+    assert bad[0]["step"] == order.tolist().index(7) // 16 + 1
+    assert all(math.isfinite(line["loss"]) for line in lines if line not in bad)
+    assert len(standings) == 8
+    assert all(tensor.isfinite().all() for tensor in numbers_of(run))
+
+
+def test_weights_that_are_no_numbers_replace_no_checkpoint(data, tmp_path):
+    """A step that overflows although its gradient is finite is noticed before anything is saved."""
+    config = config_of(method="vanilla", epochs=3)
+    run = RunFolder.create(tmp_path / "run", config)
+    fit(config, run, data=data, progress=stop_at(1, 5))
+    before, best = run.last.read_bytes(), run.best.read_bytes()
+
+    steps = []
+
+    def overflow_at_the_last(optimizer, *_):
+        steps.append(optimizer)
+        if len(steps) == 5:
+            optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    hook = register_optimizer_step_post_hook(overflow_at_the_last)
+    try:
+        with pytest.raises(NdtoolError, match="the weights are no numbers any more after step 10: lower --lr"):
+            fit(config, run, data=data, resume=True)
+    finally:
+        hook.remove()
+    assert (run.last.read_bytes(), run.best.read_bytes()) == (before, best)
+    assert not fit(config, run, data=data, resume=True).interrupted
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_before_training(data, tmp_path):

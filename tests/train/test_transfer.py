@@ -50,7 +50,7 @@ def few(tmp_path_factory) -> str:
 
 def begun(config: TrainConfig, data, tmp_path):
     """The training as it stands before its first step."""
-    return wire(config, RunFolder(tmp_path / "new"), data, open_start(config.init))
+    return wire(config, RunFolder(tmp_path / "new"), data, start=open_start(config.init))
 
 
 def test_model_arguments_input_and_normalisation_are_those_of_the_run(run, few, tmp_path):

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of images, fixed by the generator it is given."""
+"""Augmentation of whole batches of images, each image by random numbers of its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ndtool.errors import NdtoolError
+from ndtool.train.data.draws import Draws, Purpose
 
 AUTO = "auto"  # the preset that the data name
 
@@ -61,27 +62,28 @@ def augmentation(choice: str | Augment | None, default: str = "none") -> Augment
     return PRESETS[name]
 
 
-def move_pixels(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def move_pixels(images: Tensor, augment: Augment, draws: Draws) -> Tensor:
     """Crop and flip images (B, C, H, W) of any dtype; one gather, no padded copy."""
     batch, channels, height, width = images.shape
     if not (augment.crop or augment.flip):
         return images
-    rows = torch.arange(height).expand(batch, height) + _shifts(batch, height, augment.crop, generator)
-    columns = torch.arange(width).expand(batch, width) + _shifts(batch, width, augment.crop, generator)
+    rows = torch.arange(height).expand(batch, height) + _shifts(height, augment.crop, draws, Purpose.ROW_SHIFT)
+    columns = torch.arange(width).expand(batch, width) + _shifts(width, augment.crop, draws, Purpose.COLUMN_SHIFT)
     if augment.flip:
-        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
+        mirrored = draws.uniform(Purpose.FLIP)[:, None] < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     pixel = _mirrored(rows, height)[:, :, None] * width + _mirrored(columns, width)[:, None, :]  # (B, H, W)
     pixel = pixel.view(batch, 1, height * width).to(images.device).expand(batch, channels, height * width)
     return images.reshape(batch, channels, -1).gather(2, pixel).view(images.shape)
 
 
-def change_colours(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def change_colours(images: Tensor, augment: Augment, draws: Draws) -> Tensor:
     """Brightness, contrast and (of RGB) saturation of float images (B, C, H, W) in [0, 255]; the range is kept."""
     if not augment.colour:
         return images
-    factors = 1 + augment.colour * (2 * torch.rand(3, len(images), 1, 1, 1, generator=generator) - 1)
-    brightness, contrast, saturation = factors.to(images.device)
+    drawn = [draws.uniform(p) for p in (Purpose.BRIGHTNESS, Purpose.CONTRAST, Purpose.SATURATION)]
+    factors = 1 + augment.colour * (2 * torch.stack(drawn) - 1)
+    brightness, contrast, saturation = factors.float().view(3, -1, 1, 1, 1).to(images.device)
     images = images * brightness
     images = torch.lerp(images.mean(dim=(1, 2, 3), keepdim=True), images, contrast)
     if images.shape[1] == 3:
@@ -89,23 +91,22 @@ def change_colours(images: Tensor, augment: Augment, generator: torch.Generator)
     return images.clamp(0, 255)
 
 
-def cut_out(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def cut_out(images: Tensor, augment: Augment, draws: Draws) -> Tensor:
     """Set a square to 0, the mean, in normalised images (B, C, H, W); its centre lies anywhere in the image."""
     if not augment.cutout:
         return images
-    batch, _, height, width = images.shape
     inside = [
-        (torch.arange(size) - torch.randint(size, (batch, 1), generator=generator)).abs() * 2 < augment.cutout * size
-        for size in (height, width)
+        (torch.arange(size) - draws.integers(purpose, 0, size)[:, None]).abs() * 2 < augment.cutout * size
+        for size, purpose in zip(images.shape[2:], (Purpose.CUTOUT_ROW, Purpose.CUTOUT_COLUMN), strict=True)
     ]
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return images.masked_fill(square.to(images.device), 0.0)
 
 
-def _shifts(batch: int, size: int, part: float, generator: torch.Generator) -> Tensor:
+def _shifts(size: int, part: float, draws: Draws, purpose: Purpose) -> Tensor:
     """A shift per image, (B, 1), in whole pixels; at least one pixel where any was asked for."""
     largest = min(max(1, round(part * size)), size - 1) if part else 0
-    return torch.randint(-largest, largest + 1, (batch, 1), generator=generator)
+    return draws.integers(purpose, -largest, largest + 1)[:, None]
 
 
 def _mirrored(position: Tensor, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from ndtool.errors import NdtoolError
 from ndtool.train.data.augment import Augment, augmentation, change_colours, cut_out, move_pixels
 from ndtool.train.data.crops import cropped
 from ndtool.train.data.dataset import Data, OnDemand, Split
+from ndtool.train.data.draws import Draws
 
-_ORDER, _SAMPLE, _AUGMENT, _CALIBRATION = range(4)  # streams of random numbers that do not disturb each other
+_ORDER, _SAMPLE, _AUGMENT = range(3)  # streams of random numbers that do not disturb each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,9 @@ class Batches:
 
     Yields (x, y): x (B, ...) float32 as the model takes it, y (B,) int64, or x itself for reconstruction.
     `shuffle_seed` None keeps the order of the part. `augment` is a preset, "auto" for the data's own, or None.
-    `start` skips that many batches, as when training goes on in the middle of an epoch.
+    `start` skips that many batches, as when training goes on in the middle of an epoch; of the others, each
+    `stride`-th is given. `share` (r, of) gives the r-th contiguous part of every batch. A sample looks the same
+    whatever batch or share it comes in.
     """
 
     split: Split
@@ -34,6 +38,8 @@ class Batches:
     drop_last: bool = False
     device: torch.device | str = "cpu"
     start: int = 0
+    stride: int = 1
+    share: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -42,15 +48,15 @@ class Batches:
     def __len__(self) -> int:
         count = len(self.split)
         whole = count // self.batch_size if self.drop_last else -(-count // self.batch_size)
-        return max(0, whole - self.start)
+        return max(0, -(-(whole - self.start) // self.stride))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         augment = augmentation(self.augment, self.data.augment)
         order = self._order()
-        steps = range(self.start, self.start + len(self))
-        indices = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
-        for step, chosen, raw in zip(steps, indices, self._read(steps, indices), strict=True):
-            x = prepare(raw.to(self.device), self.data, augment, self._generator(_AUGMENT, step))
+        steps = range(self.start, self.start + len(self) * self.stride, self.stride)
+        indices = [self._part(order[step * self.batch_size : (step + 1) * self.batch_size]) for step in steps]
+        for chosen, raw in zip(indices, self._read(indices), strict=True):
+            x = prepare(raw.to(self.device), self.data, augment, Draws(self._seed(_AUGMENT), chosen))
             y = x if self.split.y is None else self.split.y[chosen.to(self.split.y.device)].to(self.device)
             yield x, y
 
@@ -62,73 +68,50 @@ class Batches:
     def _order(self) -> Tensor:
         if self.shuffle_seed is None:
             return torch.arange(len(self.split))
-        return torch.randperm(len(self.split), generator=self._generator(_ORDER))
+        return torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self._seed(_ORDER)))
 
-    def _read(self, steps: range, indices: list[Tensor]) -> Iterator[Tensor]:
+    def _part(self, batch: Tensor) -> Tensor:
+        number, of = self.share
+        return batch[number * len(batch) // of : (number + 1) * len(batch) // of]
+
+    def _read(self, indices: list[Tensor]) -> Iterator[Tensor]:
         """The raw samples of each batch; those decoded on demand one batch ahead, on another thread."""
-        x = self._samples()
+        x, seed = self._samples(), self._seed(_SAMPLE)
         if isinstance(x, Tensor):
             yield from (x[chosen.to(x.device)] for chosen in indices)
         elif not x.prefetch:
-            yield from (
-                x.read(chosen, seed=self._seed(_SAMPLE, step)) for step, chosen in zip(steps, indices, strict=True)
-            )
+            yield from (x.read(chosen, seed=seed) for chosen in indices)
         else:
-            yield from self._read_ahead(x, steps, indices)
+            yield from _read_ahead(x, indices, seed)
 
-    def _read_ahead(self, x: OnDemand, steps: range, indices: list[Tensor]) -> Iterator[Tensor]:
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            waiting = None
-            for step, chosen in zip(steps, indices, strict=True):
-                following = ahead.submit(x.read, chosen, seed=self._seed(_SAMPLE, step))
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = following
-            if waiting is not None:
-                yield waiting.result()
-
-    def _seed(self, stream: int, step: int = 0) -> int:
-        entropy = [self.shuffle_seed or 0, self.epoch, stream, step]
+    def _seed(self, stream: int) -> int:
+        entropy = [self.shuffle_seed or 0, self.epoch, stream]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
-    def _generator(self, stream: int, step: int = 0) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed(stream, step))
+
+def _read_ahead(x: OnDemand, indices: list[Tensor], seed: int) -> Iterator[Tensor]:
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        waiting = None
+        for chosen in indices:
+            following = ahead.submit(x.read, chosen, seed=seed)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
-def batches(
-    split: Split,
-    data: Data,
-    *,
-    batch_size: int,
-    shuffle_seed: int | None = None,
-    epoch: int = 0,
-    augment: str | Augment | None = None,
-    drop_last: bool = False,
-    device: torch.device | str = "cpu",
-    start: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over a part of the data, see Batches."""
-    return iter(
-        Batches(
-            split=split,
-            data=data,
-            batch_size=batch_size,
-            shuffle_seed=shuffle_seed,
-            epoch=epoch,
-            augment=augment,
-            drop_last=drop_last,
-            device=device,
-            start=start,
-        )
-    )
+def batches(split: Split, data: Data, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over a part of the data; `options` as Batches takes them."""
+    return iter(Batches(split=split, data=data, **options))
 
 
-def prepare(raw: Tensor, data: Data, augment: Augment, generator: torch.Generator) -> Tensor:
+def prepare(raw: Tensor, data: Data, augment: Augment, draws: Draws) -> Tensor:
     """Raw samples (B, ...) as the model takes them, float32; only pixels are augmented."""
     if data.normalisation is None:
         return raw.float()
-    pixels = change_colours(move_pixels(raw, augment, generator).float(), augment, generator)
-    return cut_out(data.normalisation(pixels), augment, generator)
+    pixels = change_colours(move_pixels(raw, augment, draws).float(), augment, draws)
+    return cut_out(data.normalisation(pixels), augment, draws)
 
 
 def evaluation_inputs(split: Split, data: Data, count: int | None = None, seed: int = 0) -> Tensor:

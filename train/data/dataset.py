@@ -41,7 +41,10 @@ class OnDemand(Dataset[Tensor]):
         return (self[index] for index in range(len(self)))
 
     def read(self, indices: Tensor, *, seed: int) -> Tensor:
-        """The samples at `indices` (B,), as (B, ...) uint8 or float32; `seed` fixes what is random in them."""
+        """The samples at `indices` (B,), as (B, ...) uint8 or float32.
+
+        `seed` fixes what is random in them, in each by itself: what is read beside it makes no difference.
+        """
         raise NotImplementedError
 
     def cropped(self, least: float) -> "OnDemand | None":

@@ -17,6 +17,7 @@ from ndtool.errors import NdtoolError
 from ndtool.train.callables import imported, users_code
 from ndtool.train.data.arrays import as_samples, from_arrays
 from ndtool.train.data.dataset import OnDemand
+from ndtool.train.data.draws import sample_seeds
 from ndtool.train.data.images import IN_MEMORY
 from ndtool.train.data.source import Part, Source
 
@@ -148,8 +149,13 @@ class UserSamples(OnDemand):
 
     def read(self, indices: Tensor, *, seed: int) -> Tensor:
         """The samples, (B, ...), as uint8 pixels or float32."""
-        with seeded(seed), users_code(self._spec):
-            return torch.stack([as_tensor(_sample(self._dataset[index])) for index in indices.tolist()])
+        with users_code(self._spec):
+            numbered = zip(indices.tolist(), sample_seeds(seed, indices), strict=True)
+            return torch.stack([self._read_one(index, own) for index, own in numbered])
+
+    def _read_one(self, index: int, seed: int) -> Tensor:
+        with seeded(seed):
+            return as_tensor(_sample(self._dataset[index]))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,17 +22,19 @@ class Vanilla:
         self._objective = Objective(config=config, task=task)
         self._student = fast_layout(student).train()
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
         """See Method."""
         output = self._objective.forward(self._student, x)
         loss = self._objective.loss(output, y)
-        self._descend(loss)
+        found = gradients(loss, self.parameters())
         loss = loss.detach()
-        return StepMetrics(loss=loss, student_loss=loss, student_accuracy=self._objective.accuracy(output, y))
+        accuracy = self._objective.accuracy(output, y)
+        return found, StepMetrics(loss=loss, student_loss=loss, student_accuracy=accuracy)
 
-    def _descend(self, loss: Tensor) -> None:
-        parameters = self.parameters()
-        set_gradients(parameters, gradients(loss, parameters))
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """See Method."""
+        set_gradients(self.parameters(), gradients)
+        return {}
 
     def parameters(self) -> list[nn.Parameter]:
         """See Method."""
@@ -73,7 +75,7 @@ class Distillation(Vanilla):
         self._weight = config.distill_weight
         self._teacher = _frozen_teacher(config, example)
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
         """See Method."""
         objective = self._objective
         with torch.no_grad():
@@ -82,8 +84,7 @@ class Distillation(Vanilla):
         student_loss = objective.loss(output, y)
         distill_loss = objective.distill(output, teacher_output, y)
         loss = student_loss + self._weight * distill_loss
-        self._descend(loss)
-        return StepMetrics(
+        return gradients(loss, self.parameters()), StepMetrics(
             loss=loss.detach(),
             student_loss=student_loss.detach(),
             student_accuracy=objective.accuracy(output, y),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -40,8 +40,14 @@ class Method(Protocol):
 
     def __init__(self, config: TrainConfig, task: str, student: nn.Module, example: Tensor) -> None: ...
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
-        """Leave the gradient of one batch in `.grad` of `parameters()`; clipping and the optimiser are the loop's."""
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
+        """All gradients of one part of a batch, which are then averaged over the parts, and what was seen of it."""
+
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Make one gradient of the averaged ones, in `.grad` of `parameters()`; returns fields of StepMetrics.
+
+        Clipping and the optimiser are the loop's.
+        """
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser updates."""
@@ -60,6 +66,12 @@ class Method(Protocol):
 
     def shared(self) -> tuple[str, ...]:
         """The names of the tensors that StepMetrics.cosines are of, in their order."""
+
+
+def step(method: Method, x: Tensor, y: Tensor) -> StepMetrics:
+    """Leave the gradient of one batch, taken whole and by this process alone, in `.grad` of the parameters."""
+    gradients, metrics = method.gradients(x, y)
+    return replace(metrics, **method.merge(gradients))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -83,13 +83,12 @@ class NetDistiller(Joint):
     Source: NetDistiller (arXiv 2310.19820), in the reading that docs/ gives of it.
     """
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
-        """See Method."""
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
+        """The teacher's, g_T, then the student's, g_S, of what it shares and of its own."""
         objective = self._objective
         teacher_output = objective.forward(self._teacher, x)
         teacher_loss = objective.loss(teacher_output, y)
-        names, teacher_parameters = zip(*self._teacher.named_parameters(), strict=True)
-        teacher_gradients = dict(zip(names, gradients(teacher_loss, teacher_parameters), strict=True))
+        teacher_gradients = gradients(teacher_loss, list(self._teacher.parameters()))
         teacher_output = teacher_output.detach()
 
         weights = self._leaves()
@@ -99,19 +98,13 @@ class NetDistiller(Joint):
         loss = student_loss + self._config.distill_weight * distill_loss
         student_gradients = gradients(loss, [*weights.values(), *self._own])
 
-        cosines, conflict_rate = self._merge(student_gradients[: len(weights)], teacher_gradients)
-        set_gradients(teacher_parameters, teacher_gradients.values())
-        set_gradients(self._own, student_gradients[len(weights) :])
-        return StepMetrics(
+        return [*teacher_gradients, *student_gradients], StepMetrics(
             loss=(loss + teacher_loss).detach(),
             student_loss=student_loss.detach(),
             student_accuracy=objective.accuracy(output, y),
             teacher_loss=teacher_loss.detach(),
             teacher_accuracy=objective.accuracy(teacher_output, y),
             distill_loss=distill_loss.detach(),
-            conflict_rate=conflict_rate,
-            mean_cosine=cosines.mean(),
-            cosines=cosines,
         )
 
     def shared(self) -> tuple[str, ...]:
@@ -119,13 +112,20 @@ class NetDistiller(Joint):
         return tuple(self._shared)
 
     @torch.no_grad()
-    def _merge(self, student: list[Tensor], teacher: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Surgery on the shared part of the teacher's gradients, to which the student's is added; in place."""
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Surgery on the shared part of g_T, to which g_S is added; in place."""
+        names, parameters = zip(*self._teacher.named_parameters(), strict=True)
+        own = len(names) + len(self._shared)
+        teacher = dict(zip(names, gradients[: len(names)], strict=True))
+        student = list(gradients[len(names) : own])
         parts = [self._sharing.student_part(name, teacher[name]) for name in self._shared]
         projection = project(student, parts, self._config.surgery)
         for name, part in zip(self._shared, torch._foreach_add(projection.teacher, student), strict=True):
             self._sharing.set_part(name, teacher[name], part)
-        return projection.cosines, projection.conflict_rate
+        set_gradients(parameters, teacher.values())
+        set_gradients(self._own, gradients[own:])
+        cosines = projection.cosines
+        return {"conflict_rate": projection.conflict_rate, "mean_cosine": cosines.mean(), "cosines": cosines}
 
 
 class InPlace(NetDistiller):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -30,8 +32,8 @@ class NetAug(Joint):
         self._pool = [(fast_layout(each.teacher.to(example.device)), each.sharing.to(example.device)) for each in made]
         self._steps = torch.zeros((), dtype=torch.int64)
 
-    def step(self, x: Tensor, y: Tensor) -> StepMetrics:
-        """See Method."""
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
+        """Those of the wide network's weights, of both losses, then of the student's own."""
         objective = self._objective
         network, sharing = self._pool[self._drawn()]
         wide = dict(self._teacher.named_parameters())
@@ -52,9 +54,7 @@ class NetAug(Joint):
             sharing.set_part(name, total[name], gradient)
         for name, gradient in zip(weights, student_gradients, strict=False):
             self._sharing.add_part(name, total[name], gradient)
-        set_gradients(wide.values(), total.values())
-        set_gradients(self._own, student_gradients[len(weights) :])
-        return StepMetrics(
+        return [*total.values(), *student_gradients[len(weights) :]], StepMetrics(
             loss=(student_loss + weight * augmented_loss).detach(),
             student_loss=student_loss.detach(),
             student_accuracy=objective.accuracy(output, y),
@@ -62,9 +62,14 @@ class NetAug(Joint):
             teacher_accuracy=objective.accuracy(augmented_output, y),
         )
 
-    def _drawn(self) -> int:
-        """Which of the pool this step takes: the seed and the number of the step alone decide, on every process."""
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """See Method."""
+        set_gradients(self.parameters(), gradients)
         self._steps += 1
+        return {}
+
+    def _drawn(self) -> int:
+        """Which of the pool this step takes: the seed and the number of the step alone decide, in every process."""
         generator = torch.Generator().manual_seed((self._config.seed << 32) + int(self._steps))
         return int(torch.randint(len(self._pool), (), generator=generator))
 
