@@ -29,6 +29,8 @@ class Rules:
     `taken`: what a taken branch adds, given the instruction before it and its target.
     `pairs`: whether two neighbours may issue together as far as resources go. `swift`: whether an instruction can
     execute in an earlier stage where its operands are there a cycle before, given whether it is the younger of a pair.
+    `locks`: whether an instruction keeps others away for a while, which `locked` gives: from its issue to the earliest
+    issue of another one, given the older one that it would pair with, if any.
     """
 
     issue: Callable[[Instruction, Instruction | None], float]
@@ -36,6 +38,8 @@ class Rules:
     taken: Callable[[Instruction, Instruction | None, Instruction], float]
     pairs: Callable[[Instruction, Instruction], bool] | None = None
     swift: Callable[[Instruction, bool], bool] | None = None
+    locks: Callable[[Instruction], bool] | None = None
+    locked: Callable[[Instruction, Instruction, Instruction | None], float] = lambda _, __, ___: 0.0
     mispredict: float = 0.0  # added for each time a branch goes its rarer way
 
 
@@ -57,6 +61,7 @@ class _State:
     paired: bool = True  # the last slot is taken: the next cannot join it
     last: Instruction | None = None
     last_issue: float = 0.0
+    lock: Result | None = None
     results: dict[int, Result] = field(default_factory=dict)
 
 
@@ -116,18 +121,20 @@ class Pipeline:
         rules, last = self._rules, state.last
         sources = [(state.results[r], r) for r in instruction.reads if r in state.results]
         needed = max((result.issued + rules.wait(result, instruction, r) for result, r in sources), default=0.0)
+        lock = state.lock
+        alone, paired = (lock.issued + rules.locked(lock.by, instruction, o) if lock else 0.0 for o in (None, last))
         together = (
             rules.pairs is not None
             and not state.paired
             and last is not None
-            and needed <= state.last_issue
+            and max(needed, paired) <= state.last_issue
             and state.time <= state.last_issue + 1
             and rules.pairs(last, instruction)
         )
         if together:
             at = state.last_issue
         else:
-            at = max(state.time, needed)
+            at = max(state.time, needed, alone)
             state.stalls += at - state.time
         state.paired = together
         state.time = max(state.time, at + rules.issue(instruction, last))
@@ -137,6 +144,8 @@ class Pipeline:
         result = Result(by=instruction, issued=at, swift=swift)
         for register in instruction.writes:
             state.results[register] = result
+        if rules.locks is not None and rules.locks(instruction):
+            state.lock = result
         state.last, state.last_issue = instruction, at
 
 
