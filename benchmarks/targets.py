@@ -37,7 +37,8 @@ class Core:
 class Region:
     """A memory region. `bytes` is None where the target sets no limit (a bare core).
 
-    `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event.
+    `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event;
+    `line` is how many cycles a whole line takes.
     """
 
     origin: int
@@ -45,6 +46,7 @@ class Region:
     fetch: str | None = None
     data: str | None = None
     wait: Mapping[Event, float] = field(default_factory=dict)
+    line: float = 0.0
 
     @property
     def emulated_bytes(self) -> int:
@@ -79,6 +81,7 @@ class Target:
                 fetch=region.fetch,
                 data=region.data,
                 cost=region.wait,
+                line=region.line,
             )
             for name, region in self.memory.items()
         ]
@@ -158,6 +161,7 @@ def _region(content: Mapping[str, Any]) -> Region:
         fetch=content.get("fetch"),
         data=content.get("data"),
         wait=MappingProxyType({Event[event.upper()]: float(value) for event, value in content.get("wait", {}).items()}),
+        line=float(content.get("line", 0)),
     )
 
 

@@ -7,8 +7,8 @@ needed across the branch is waited for.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ndtool.benchmarks.counts import Edge
-from ndtool.benchmarks.instructions import Block, Instruction
+from ndtool.benchmarks.counts import Edge, Pace
+from ndtool.benchmarks.instructions import Block, Instruction, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +70,24 @@ class Pipeline:
 
     def __init__(self, rules: Rules):
         self._rules = rules
-        self._known: dict[tuple[Block | None, Block], Cycles] = {}
+        self._known: dict[tuple[Block | None, Block], tuple[Cycles, tuple[float, ...]]] = {}
 
     def cycles(self, edges: Sequence[Edge]) -> list[Cycles]:
         """Cycles of each edge, all its executions together; mispredictions are charged to the rarer edge."""
         rare = set(self.rare(edges)) if self._rules.mispredict else set()
         found = []
         for position, edge in enumerate(edges):
-            one = self._cost(edge)
+            one, _ = self._cost(edge)
             branch = one.branch + (self._rules.mispredict if position in rare else 0.0)
             found.append(
                 Cycles(issue=one.issue * edge.count, stalls=one.stalls * edge.count, branch=branch * edge.count)
             )
         return found
+
+    def pace(self, edge: Edge) -> Pace:
+        """Of one execution of an edge's block."""
+        one, accesses = self._cost(edge)
+        return Pace(cycles=one.issue + one.stalls + one.branch, accesses=accesses)
 
     def rare(self, edges: Sequence[Edge]) -> list[int]:
         """The less frequent edge of each conditional branch, where it goes both ways."""
@@ -98,7 +103,8 @@ class Pipeline:
                 rare += positions
         return rare
 
-    def _cost(self, edge: Edge) -> Cycles:
+    def _cost(self, edge: Edge) -> tuple[Cycles, tuple[float, ...]]:
+        """The cycles of an edge, and after how many of them each word is loaded or stored."""
         key = (edge.previous, edge.block)
         if key not in self._known:
             state, branch = _State(), 0.0
@@ -111,10 +117,16 @@ class Pipeline:
                     branch = self._rules.taken(before[-1], ahead, edge.block.instructions[0])
                     state.time += branch
             time, stalls = state.time, state.stalls
+            accesses = []
             for instruction in edge.block.instructions:
                 self._step(state, instruction)
+                if instruction.kind in (Kind.LOAD, Kind.STORE):
+                    each = (state.time - state.last_issue) / instruction.registers
+                    since = max(state.last_issue - time, 0.0) + branch
+                    accesses += [since + each * word for word in range(instruction.registers)]
             waited = state.stalls - stalls
-            self._known[key] = Cycles(issue=state.time - time - waited, stalls=waited, branch=branch)
+            cycles = Cycles(issue=state.time - time - waited, stalls=waited, branch=branch)
+            self._known[key] = cycles, tuple(accesses)
         return self._known[key]
 
     def _step(self, state: _State, instruction: Instruction) -> None:
