@@ -54,9 +54,9 @@ EVERY = "every"  # in place of a cache: each access waits
 class Bank:
     """A range of addresses and the way to it: caches by name, EVERY, or None for memory that answers at once.
 
-    A line comes word by word, beginning with the one that was asked for, after which the core goes on. `line` is how long
-    all of it takes from the request, in cycles: as long other words of it are waited for, and another line of the same
-    kind (code or data) is not asked for. 0: it is there with its first word.
+    A line comes word by word, beginning with the one that was asked for, with which the core goes on. `line`: cycles from
+    this word to the last; other words are waited for. `busy`: cycles from this word until the next line of the same kind
+    (code or data) is asked for.
     """
 
     name: str
@@ -66,10 +66,11 @@ class Bank:
     data: str | None
     cost: Mapping[Event, float]  # cycles that the core waits
     line: float = 0.0
+    busy: float = 0.0
 
     def ticks(self) -> list[int]:
-        """Cost of each event in ticks. That of BUSY is what it counts."""
-        return [round(PER_CYCLE * self.cost.get(event, 0.0)) for event in Event]
+        """`line`, `busy` and the cost of each event, in ticks."""
+        return [round(PER_CYCLE * cycles) for cycles in (self.line, self.busy, *(self.cost.get(e, 0.0) for e in Event))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ class MemoryMap:
         banks = [
             number
             for b in self.banks
-            for number in (b.start, b.end, way[b.fetch], way[b.data], round(PER_CYCLE * b.line), *b.ticks())
+            for number in (b.start, b.end, way[b.fetch], way[b.data], *b.ticks())
         ]
         caches = [
             number for c in self.caches for number in (c.line, c.sector, c.sets, c.ways, int(c.random), int(c.allocate))
@@ -104,10 +105,11 @@ class _Line:
 
 @dataclass(slots=True)
 class _Fill:
-    """A line on its way: the word asked for at `first`, the last one at `end`."""
+    """A line on its way: the word asked for comes at `first`, the last one at `end`; the next is asked for at `free`."""
 
     first: int = 0
     end: int = 0
+    free: int = 0
     word: int = 0
 
 
@@ -115,7 +117,8 @@ class _BankState:
     """A bank, the time in ticks and what is counted of it."""
 
     def __init__(self, bank: Bank):
-        self.bank, self.cost, self.line = bank, bank.ticks(), round(PER_CYCLE * bank.line)
+        self.bank = bank
+        self.line, self.busy, *self.cost = bank.ticks()
         self.fills = (_Fill(), _Fill())  # of instructions, of data
 
 
@@ -225,18 +228,17 @@ class MemorySystem:
     def _begin_fill(
         self, bank: _BankState, fill: _Fill, address: int, after: int, events: list[int], miss: int
     ) -> None:
-        """A line is asked for when the one before is there."""
-        if bank.line:
-            self._wait_until(fill.end - after, events)
-        asked = self.now + after
+        """A line is asked for when the memory is free."""
+        self._wait_until(fill.free - after, events)
         self._spend(bank, events, miss)
-        fill.first, fill.end, fill.word = self.now + after, asked + bank.line, address // _BEAT
+        fill.first = self.now + after
+        fill.end, fill.free, fill.word = fill.first + bank.line, fill.first + bank.busy, address // _BEAT
 
     def _await_word(self, cache: Cache, fill: _Fill, address: int, after: int, events: list[int]) -> None:
         """Other words of a line on its way come in turn, from the one that was asked for and round."""
         beats = cache.sector // _BEAT
         word = address // _BEAT
-        if fill.end <= self.now + after or fill.end <= fill.first or beats < 2 or word ^ fill.word >= beats:
+        if fill.end <= self.now + after or beats < 2 or word ^ fill.word >= beats:
             return
         place = (word - fill.word) % beats
         self._wait_until(fill.first + (fill.end - fill.first) * place // (beats - 1) - after, events)

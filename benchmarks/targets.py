@@ -38,7 +38,7 @@ class Region:
     """A memory region. `bytes` is None where the target sets no limit (a bare core).
 
     `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event;
-    `line` is how many cycles a whole line takes.
+    `line` and `busy` are what a line takes beyond its first word, in cycles.
     """
 
     origin: int
@@ -47,6 +47,7 @@ class Region:
     data: str | None = None
     wait: Mapping[Event, float] = field(default_factory=dict)
     line: float = 0.0
+    busy: float = 0.0
 
     @property
     def emulated_bytes(self) -> int:
@@ -82,6 +83,7 @@ class Target:
                 data=region.data,
                 cost=region.wait,
                 line=region.line,
+                busy=region.busy,
             )
             for name, region in self.memory.items()
         ]
@@ -162,6 +164,7 @@ def _region(content: Mapping[str, Any]) -> Region:
         data=content.get("data"),
         wait=MappingProxyType({Event[event.upper()]: float(value) for event, value in content.get("wait", {}).items()}),
         line=float(content.get("line", 0)),
+        busy=float(content.get("busy", content.get("line", 0))),
     )
 
 

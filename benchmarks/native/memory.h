@@ -8,7 +8,7 @@
 enum {
     FETCH, FETCH_NEXT, READ, READ_NEXT, WRITE, WRITE_BACK, READS, WRITES, UNALIGNED_READS, UNALIGNED_WRITES, BUSY, EVENTS
 };
-enum { PER_CYCLE = 16, BEAT = 8, REGION = 5 + EVENTS };
+enum { PER_CYCLE = 16, BEAT = 8, REGION = 6 + EVENTS };
 enum { LRU, RANDOM };
 enum { AT_ONCE = -1, EVERY = -2 }; /* in place of a cache: never waits; always waits */
 
@@ -19,16 +19,17 @@ typedef struct {
     uint32_t clock, seed, recent, next;                  /* recent: the sector of the last hit; next: after a miss */
 } cache;
 
-/* A line on its way from a memory: the word asked for at `first`, the last one at `end`. */
+/* A line on its way from a memory: the word asked for comes at `first`, the last one at `end`; the next line is not asked
+ * for before `free`. */
 typedef struct {
-    uint64_t first, end;
+    uint64_t first, end, free;
     uint32_t word; /* address / BEAT of what was asked for */
 } fill;
 
 typedef struct {
     uint32_t start, end;
     int32_t fetch, data;   /* caches */
-    uint32_t line;         /* ticks from the request of a line to its end; 0: no later than what was asked for */
+    uint32_t line, busy;   /* ticks from a line's first word to its last, and until the next line may be asked for */
     uint32_t cost[EVENTS]; /* ticks */
     fill fills[2];         /* of instructions, of data */
 } region;
@@ -133,15 +134,15 @@ static void wait_until(memory *m, uint64_t time, uint64_t *events)
     }
 }
 
-/* A line is asked for `after` ticks of the block: when the one before is there. */
+/* A line is asked for, `after` ticks of the block or when the memory is free. */
 static void begin_fill(memory *m, region *r, fill *f, uint32_t address, uint32_t after, uint64_t *events, int miss)
 {
-    if (r->line && f->end > after)
-        wait_until(m, f->end - after, events);
-    const uint64_t asked = m->now + after;
+    if (f->free > after)
+        wait_until(m, f->free - after, events);
     spend(m, r, events, miss);
     f->first = m->now + after;
-    f->end = asked + r->line;
+    f->end = f->first + r->line;
+    f->free = f->first + r->busy;
     f->word = address / BEAT;
 }
 
@@ -150,7 +151,7 @@ static void await_word(memory *m, const cache *c, const fill *f, uint32_t addres
 {
     const uint32_t beats = c->sector / BEAT, place = address / BEAT - f->word;
 
-    if (f->end <= m->now + after || f->end <= f->first || beats < 2 || (address / BEAT ^ f->word) >= beats)
+    if (f->end <= m->now + after || beats < 2 || (address / BEAT ^ f->word) >= beats)
         return;
     const uint64_t there = f->first + (f->end - f->first) * (place & (beats - 1)) / (beats - 1);
     if (there > after)
