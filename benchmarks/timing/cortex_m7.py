@@ -138,9 +138,9 @@ def pairs(older: Instruction, younger: Instruction) -> bool:
 
 
 def _same_bank(a: Instruction, b: Instruction) -> bool:
-    """Whether two loads may want the same bank (even or odd words): unknown, unless they have the same base."""
+    """Whether two loads may want the same bank (even or odd words): unless their offsets from one base differ in it."""
     if a.displacement is None or b.displacement is None or a.base != b.base or a.base in a.writes:
-        return False
+        return True
     return (a.displacement // 4 - b.displacement // 4) % 2 == 0
 
 
