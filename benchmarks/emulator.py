@@ -388,6 +388,7 @@ class _PythonCounter:
         self._banks = len(waits.banks) if waits else 0
         self._plan: _Plan | None = None
         self._plans: dict[tuple[int, int, int, int], tuple[int, list[int]]] = {}
+        self._ticks = 0  # of the block executed
         self.reset(0)
         uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
 
@@ -403,7 +404,9 @@ class _PythonCounter:
         self._counts: dict[tuple[int, int, int, int, int], int] = {}
         self._events: dict[tuple[int, int, int, int, int], list[list[int]]] = {}
         self._here: list[list[int]] = []
-        self._ticks, self._accesses, self._made = 0, [0], 0  # of the block executed
+        if self._memory:
+            self._memory.now += self._ticks
+        self._ticks, self._accesses, self._made = 0, [0], 0
         self._previous = (0, 0)
         self._segment = self._segments.initial
         self._bytes, self._limit = 0, limit

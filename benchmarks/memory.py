@@ -54,9 +54,9 @@ EVERY = "every"  # in place of a cache: each access waits
 class Bank:
     """A range of addresses and the way to it: caches by name, EVERY, or None for memory that answers at once.
 
-    A line comes word by word, beginning with the one that was asked for, with which the core goes on. `line`: cycles from
-    this word to the last; other words are waited for. `busy`: cycles from this word until the next line of the same kind
-    (code or data) is asked for.
+    A line comes word by word, beginning with the one that was asked for, with which the core goes on. `line`: cycles
+    from this word to the last; other words are waited for. `busy`: cycles from this word until the next line of the
+    same kind (code or data) is asked for.
     """
 
     name: str
@@ -70,7 +70,8 @@ class Bank:
 
     def ticks(self) -> list[int]:
         """`line`, `busy` and the cost of each event, in ticks."""
-        return [round(PER_CYCLE * cycles) for cycles in (self.line, self.busy, *(self.cost.get(e, 0.0) for e in Event))]
+        costs = (self.cost.get(event, 0.0) for event in Event)
+        return [round(PER_CYCLE * cycles) for cycles in (self.line, self.busy, *costs)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,7 @@ class MemoryMap:
         """The arguments of memory_new in native/memory.h."""
         names = [cache.name for cache in self.caches]
         way = {None: -1, EVERY: -2} | {name: index for index, name in enumerate(names)}
-        banks = [
-            number
-            for b in self.banks
-            for number in (b.start, b.end, way[b.fetch], way[b.data], *b.ticks())
-        ]
+        banks = [number for b in self.banks for number in (b.start, b.end, way[b.fetch], way[b.data], *b.ticks())]
         caches = [
             number for c in self.caches for number in (c.line, c.sector, c.sets, c.ways, int(c.random), int(c.allocate))
         ]
@@ -105,7 +102,7 @@ class _Line:
 
 @dataclass(slots=True)
 class _Fill:
-    """A line on its way: the word asked for comes at `first`, the last one at `end`; the next is asked for at `free`."""
+    """A line on its way: its first word comes at `first`, the last one at `end`; the next is asked for at `free`."""
 
     first: int = 0
     end: int = 0
@@ -114,7 +111,7 @@ class _Fill:
 
 
 class _BankState:
-    """A bank, the time in ticks and what is counted of it."""
+    """A bank with its times in ticks, and the lines on their way from it."""
 
     def __init__(self, bank: Bank):
         self.bank = bank
@@ -197,7 +194,14 @@ class MemorySystem:
                 self._look_up(state, cache, address + size - 1, store, after, found, Event.READ)
 
     def _look_up(
-        self, bank: _BankState, cache: _CacheState, address: int, store: bool, after: int, events: list[int], miss: Event
+        self,
+        bank: _BankState,
+        cache: _CacheState,
+        address: int,
+        store: bool,
+        after: int,
+        events: list[int],
+        miss: Event,
     ) -> None:
         sector = address & ~(cache.cache.sector - 1)
         fill = bank.fills[miss != Event.FETCH]
@@ -229,7 +233,8 @@ class MemorySystem:
         self, bank: _BankState, fill: _Fill, address: int, after: int, events: list[int], miss: int
     ) -> None:
         """A line is asked for when the memory is free."""
-        self._wait_until(fill.free - after, events)
+        if bank.busy:
+            self._wait_until(fill.free - after, events)
         self._spend(bank, events, miss)
         fill.first = self.now + after
         fill.end, fill.free, fill.word = fill.first + bank.line, fill.first + bank.busy, address // _BEAT

@@ -331,6 +331,8 @@ void nd_counter_reset(counter *c, uint32_t segment, uint64_t limit)
         c->edges[i].count = 0;
     if (c->memory)
         memset(c->events, 0, (size_t)EVENTS * c->memory->region_count * c->edge_count * sizeof(uint64_t));
+    if (c->memory && c->last != NONE && c->edges[c->last].plan)
+        c->memory->now += c->edges[c->last].plan->ticks;
     c->last = NONE;
     c->segment = segment;
     c->bytes = 0;

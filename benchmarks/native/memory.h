@@ -137,7 +137,7 @@ static void wait_until(memory *m, uint64_t time, uint64_t *events)
 /* A line is asked for, `after` ticks of the block or when the memory is free. */
 static void begin_fill(memory *m, region *r, fill *f, uint32_t address, uint32_t after, uint64_t *events, int miss)
 {
-    if (f->free > after)
+    if (r->busy && f->free > after)
         wait_until(m, f->free - after, events);
     spend(m, r, events, miss);
     f->first = m->now + after;

@@ -97,6 +97,8 @@ def accuracy(found: Sequence[Comparison]) -> dict[str, Any]:
     cores: dict[str, Any] = {}
     for core in sorted({one.core for one in found}):
         mine = [one for one in found if one.core == core and _counts(one.point)]
+        if not mine:
+            continue
         boards = sorted({one.point.target for one in mine})
         cores[core] = {
             "points": len(mine),
