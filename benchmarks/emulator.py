@@ -312,6 +312,7 @@ class _NativeCounter:
         if not self._counter:
             raise MemoryError
         self._width = 0
+        self._failed: Exception | None = None
         self._hook(uc, unicorn.UC_HOOK_BLOCK, library.nd_counter_block)
         if waits:
             self._width = len(waits.banks)
@@ -336,9 +337,13 @@ class _NativeCounter:
             self._hook(uc, unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._library.nd_counter_access)
 
     def _planned(self, edge: int, plan: _Plan) -> None:
+        """Called from C, where an exception would be lost."""
         out = (ctypes.c_uint32 * 5)()
         self._library.nd_counter_edge(self._counter, edge, out)
-        ticks, accesses = plan(*out[:4])
+        try:
+            ticks, accesses = plan(*out[:4])
+        except (NdtoolError, LookupError, ValueError) as error:
+            self._failed, ticks, accesses = error, 0, []
         flat = (ctypes.c_uint32 * len(accesses))(*accesses)
         self._library.nd_counter_plan(self._counter, edge, ticks, flat, len(accesses))
 
@@ -359,6 +364,8 @@ class _NativeCounter:
         return bool(self._library.nd_counter_full(self._counter))
 
     def edges(self) -> tuple[RawEdges, Sequence[Any]]:
+        if self._failed:
+            raise self._failed
         out = (ctypes.c_uint32 * 5)()
         found, events = [], []
         for index in range(self._library.nd_counter_edges(self._counter)):

@@ -7,6 +7,7 @@ from ndtool.benchmarks.emulator import UnicornEmulator
 from ndtool.benchmarks.memory import EVERY, PER_CYCLE, Bank, Cache, Event, MemoryMap, MemorySystem
 from ndtool.benchmarks.targets import load_target
 from ndtool.benchmarks.timing import TimingModel
+from ndtool.errors import NdtoolError
 
 from .test_emulator import PLAIN, VARIED
 
@@ -119,3 +120,22 @@ def test_the_simulation_in_c_equals_the_one_in_python(elf, board, source):
     if source == STREAMS:
         busy = sum(found[:, Event.BUSY].sum() for found in one.values())
         assert (busy > 0) == any(region.busy for region in target.memory.values())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_pace_that_fails_is_no_silent_zero(elf, native):
+    def fails(_):
+        raise NdtoolError("no rule")
+
+    target = load_target("stm32f746")
+    machine = UnicornEmulator(
+        elf(VARIED, core="cortex-m7"),
+        target.core,
+        target.memory,
+        PLAIN,
+        waits=target.waits,
+        pace=fails,
+        native=native,
+    )
+    with pytest.raises(NdtoolError, match="no rule"):
+        machine.run()
