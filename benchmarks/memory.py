@@ -232,11 +232,11 @@ class MemorySystem:
     def _begin_fill(
         self, bank: _BankState, fill: _Fill, address: int, after: int, events: list[int], miss: int
     ) -> None:
-        """A line is asked for when the memory is free."""
+        """A line is asked for when the memory is free. A store goes on meanwhile."""
         if bank.busy:
             self._wait_until(fill.free - after, events)
         self._spend(bank, events, miss)
-        fill.first = self.now + after
+        fill.first = self.now + after + (bank.cost[Event.READ] if miss == Event.WRITE else 0)
         fill.end, fill.free, fill.word = fill.first + bank.line, fill.first + bank.busy, address // _BEAT
 
     def _await_word(self, cache: Cache, fill: _Fill, address: int, after: int, events: list[int]) -> None:

@@ -134,13 +134,13 @@ static void wait_until(memory *m, uint64_t time, uint64_t *events)
     }
 }
 
-/* A line is asked for, `after` ticks of the block or when the memory is free. */
+/* A line is asked for, `after` ticks of the block or when the memory is free. A store goes on meanwhile. */
 static void begin_fill(memory *m, region *r, fill *f, uint32_t address, uint32_t after, uint64_t *events, int miss)
 {
     if (r->busy && f->free > after)
         wait_until(m, f->free - after, events);
     spend(m, r, events, miss);
-    f->first = m->now + after;
+    f->first = m->now + after + (miss == WRITE ? r->cost[READ] : 0);
     f->end = f->first + r->line;
     f->free = f->first + r->busy;
     f->word = address / BEAT;

@@ -69,6 +69,14 @@ def test_memory_without_a_cache_waits_always_or_never():
         assert counted(MemoryMap(banks=(bank,), caches=()), [(0x1000, 4, False)] * 2) == expected
 
 
+def test_a_store_goes_on_while_its_line_is_fetched():
+    system, events = MemorySystem(layout(FLASH, allocate=True)), [[0] * len(Event)]
+    system.access(0x1000, 4, True, events, 0)
+    assert system.now == 0
+    system.access(0x1040, 4, False, events, 0)  # asked for 10 + 6 cycles later
+    assert events[0][Event.BUSY] == 16 * PER_CYCLE
+
+
 FLASH = {"cost": {Event.READ: 10, Event.READ_NEXT: 10}, "line": 6, "busy": 6}
 
 

@@ -130,12 +130,12 @@ def test_memory_events_cost_what_the_board_says():
     events = [[0] * len(Event) for _ in target.waits.banks]
     names = [bank.name for bank in target.waits.banks]
     events[names.index("flash")][Event.READ] = 3
-    events[names.index("sram")][Event.WRITE] = 2
+    events[names.index("sram")][Event.READ_NEXT] = 2
     edge = Edge(previous=None, block=block(ADD), segment=0, count=1, events=events)
     [spent] = TimingModel(target).cycles([edge])
     waits = {name: region.wait for name, region in target.memory.items()}
     assert dict(spent.memory) == pytest.approx(
-        {"flash": 3 * waits["flash"][Event.READ], "sram": 2 * waits["sram"][Event.WRITE]}
+        {"flash": 3 * waits["flash"][Event.READ], "sram": 2 * waits["sram"][Event.READ_NEXT]}
     )
 
 
