@@ -54,7 +54,7 @@ EVERY = "every"  # in place of a cache: each access waits
 class Bank:
     """A range of addresses and the way to it: caches by name, EVERY, or None for memory that answers at once.
 
-    A line comes word by word, beginning with the one that was asked for, with which the core goes on. `line`: cycles
+    A line comes word by word, beginning with the one that was asked for, with which the core goes on. `rest`: cycles
     from this word to the last; other words are waited for. `busy`: cycles from this word until the next line of the
     same kind (code or data) is asked for.
     """
@@ -65,13 +65,13 @@ class Bank:
     fetch: str | None
     data: str | None
     cost: Mapping[Event, float]  # cycles that the core waits
-    line: float = 0.0
+    rest: float = 0.0
     busy: float = 0.0
 
     def ticks(self) -> list[int]:
-        """`line`, `busy` and the cost of each event, in ticks."""
+        """`rest`, `busy` and the cost of each event, in ticks."""
         costs = (self.cost.get(event, 0.0) for event in Event)
-        return [round(PER_CYCLE * cycles) for cycles in (self.line, self.busy, *costs)]
+        return [round(PER_CYCLE * cycles) for cycles in (self.rest, self.busy, *costs)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class _BankState:
 
     def __init__(self, bank: Bank):
         self.bank = bank
-        self.line, self.busy, *self.cost = bank.ticks()
+        self.rest, self.busy, *self.cost = bank.ticks()
         self.fills = (_Fill(), _Fill())  # of instructions, of data
 
 
@@ -237,7 +237,7 @@ class MemorySystem:
             self._wait_until(fill.free - after, events)
         self._spend(bank, events, miss)
         fill.first = self.now + after + (bank.cost[Event.READ] if miss == Event.WRITE else 0)
-        fill.end, fill.free, fill.word = fill.first + bank.line, fill.first + bank.busy, address // _BEAT
+        fill.end, fill.free, fill.word = fill.first + bank.rest, fill.first + bank.busy, address // _BEAT
 
     def _await_word(self, cache: Cache, fill: _Fill, address: int, after: int, events: list[int]) -> None:
         """Other words of a line on its way come in turn, from the one that was asked for and round."""

@@ -38,7 +38,7 @@ class Region:
     """A memory region. `bytes` is None where the target sets no limit (a bare core).
 
     `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event;
-    `line` and `busy` are what a line takes beyond its first word, in cycles.
+    `rest` and `busy` are what a line takes beyond its first word, in cycles.
     """
 
     origin: int
@@ -46,7 +46,7 @@ class Region:
     fetch: str | None = None
     data: str | None = None
     wait: Mapping[Event, float] = field(default_factory=dict)
-    line: float = 0.0
+    rest: float = 0.0
     busy: float = 0.0
 
     @property
@@ -82,7 +82,7 @@ class Target:
                 fetch=region.fetch,
                 data=region.data,
                 cost=region.wait,
-                line=region.line,
+                rest=region.rest,
                 busy=region.busy,
             )
             for name, region in self.memory.items()
@@ -163,8 +163,8 @@ def _region(content: Mapping[str, Any]) -> Region:
         fetch=content.get("fetch"),
         data=content.get("data"),
         wait=MappingProxyType({Event[event.upper()]: float(value) for event, value in content.get("wait", {}).items()}),
-        line=float(content.get("line", 0)),
-        busy=float(content.get("busy", content.get("line", 0))),
+        rest=float(content.get("rest", 0)),
+        busy=float(content.get("busy", content.get("rest", 0))),
     )
 
 

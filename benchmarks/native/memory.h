@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     uint32_t start, end;
     int32_t fetch, data;   /* caches */
-    uint32_t line, busy;   /* ticks from a line's first word to its last, and until the next line may be asked for */
+    uint32_t rest, busy;   /* ticks from a line's first word to its last, and until the next line may be asked for */
     uint32_t cost[EVENTS]; /* ticks */
     fill fills[2];         /* of instructions, of data */
 } region;
@@ -141,7 +141,7 @@ static void begin_fill(memory *m, region *r, fill *f, uint32_t address, uint32_t
         wait_until(m, f->free - after, events);
     spend(m, r, events, miss);
     f->first = m->now + after + (miss == WRITE ? r->cost[READ] : 0);
-    f->end = f->first + r->line;
+    f->end = f->first + r->rest;
     f->free = f->first + r->busy;
     f->word = address / BEAT;
 }

@@ -77,7 +77,7 @@ def test_a_store_goes_on_while_its_line_is_fetched():
     assert events[0][Event.BUSY] == 16 * PER_CYCLE
 
 
-FLASH = {"cost": {Event.READ: 10, Event.READ_NEXT: 10}, "line": 6, "busy": 6}
+FLASH = {"cost": {Event.READ: 10, Event.READ_NEXT: 10}, "rest": 6, "busy": 6}
 
 
 def test_other_words_come_in_turn_from_the_one_that_was_asked_for_and_round():
@@ -87,7 +87,7 @@ def test_other_words_come_in_turn_from_the_one_that_was_asked_for_and_round():
 
 def test_a_line_is_asked_for_when_the_memory_has_done_with_the_one_before():
     assert waited(layout(FLASH), [(0, 0x1000), (1, 0x1040), (9, 0x1080)]) == [0, 5, 0]
-    ahead = layout(FLASH | {"line": 0})  # all words at once, but then it reads the next line ahead
+    ahead = layout(FLASH | {"rest": 0})  # all words at once, but then it reads the next line ahead
     assert waited(ahead, [(0, 0x1000), (1, 0x101C), (1, 0x1040)]) == [0, 0, 5]
 
 
