@@ -41,6 +41,14 @@ class Edge:
         return self.previous is not None and self.previous.end != self.block.address
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """One execution of a block behind another one: its cycles, and after how many each word is loaded or stored."""
+
+    cycles: float
+    accesses: tuple[float, ...]
+
+
 # (address, bytes) of the block before, (0, 0) at the start; (address, bytes) of the block; segment; count.
 RawEdges = Sequence[tuple[int, int, int, int, int, int]]
 
@@ -70,17 +78,10 @@ def instructions_of(edges: RawEdges, source: Code) -> int:
 
 def decoded(counts: Counts, source: Code, known: dict[tuple[int, int], Block]) -> tuple[Edge, ...]:
     """Edges with their blocks' instructions; `known` keeps blocks from one call to the next."""
-
-    def block(address: int, size: int) -> Block:
-        key = (address, size)
-        if key not in known:
-            known[key] = decode(address, source.code(address, size))
-        return known[key]
-
     return tuple(
         Edge(
-            previous=block(previous, previous_size) if previous_size else None,
-            block=block(address, size),
+            previous=block_at(previous, previous_size, source, known) if previous_size else None,
+            block=block_at(address, size, source, known),
             segment=segment,
             count=times,
             events=counts.events[index] if counts.events else (),
@@ -88,3 +89,11 @@ def decoded(counts: Counts, source: Code, known: dict[tuple[int, int], Block]) -
         for index, (previous, previous_size, address, size, segment, times) in enumerate(counts.edges)
         if times
     )
+
+
+def block_at(address: int, size: int, source: Code, known: dict[tuple[int, int], Block]) -> Block:
+    """A block's instructions, decoded once."""
+    key = (address, size)
+    if key not in known:
+        known[key] = decode(address, source.code(address, size))
+    return known[key]

@@ -1,17 +1,18 @@
 """Firmware on an emulated Cortex-M: Unicorn, with every basic block counted by native code."""
 
 import ctypes
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ndtool.benchmarks import native_code
-from ndtool.benchmarks.counts import Counts, RawEdges, Segments, instructions_of
+from ndtool.benchmarks.counts import Counts, Edge, Pace, RawEdges, Segments, block_at, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.image import FirmwareImage
-from ndtool.benchmarks.memory import Event, MemoryMap, MemorySystem
+from ndtool.benchmarks.instructions import Block
+from ndtool.benchmarks.memory import PER_CYCLE, Event, MemoryMap, MemorySystem
 from ndtool.benchmarks.peripherals import Peripherals, leave_it
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
@@ -77,6 +78,7 @@ class UnicornEmulator:
         *,
         function: Function | None = None,
         waits: MemoryMap | None = None,
+        pace: Callable[[Edge], Pace] | None = None,
         native: bool = True,
         limit: int = RUN_INSTRUCTIONS,
         skip: Collection[str] = (),
@@ -90,6 +92,8 @@ class UnicornEmulator:
             segments: what counts are kept apart by.
             function: what to measure in place of the code between the markers; peripherals are then stubs.
             waits: the memory system to simulate; None: none, which is faster.
+            pace: what blocks take beside waiting for memory, so that it is known when a memory is asked again; None: no
+                time.
             native: count in C, compiled on first use; otherwise, or where that fails, in Python, some 50 times slower.
             limit: instructions after which a run is given up.
             skip: functions that return at once: they wait for what is not emulated.
@@ -100,7 +104,7 @@ class UnicornEmulator:
         import unicorn
         from unicorn import arm_const
 
-        self._elf, self._core, self._limit = elf, core, limit
+        self._elf, self._core, self._limit, self._pace = elf, core, limit, pace
         self._start = function.ready if function else elf.address_of(START, MARKERS)
         self._stop = _RETURN if function else elf.address_of(STOP, MARKERS)
         self._registers = arm_const
@@ -128,7 +132,8 @@ class UnicornEmulator:
                 self._go(address, _RETURN, _BOOT_INSTRUCTIONS)
             self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
             self._start = function.entry
-        self._counter.watch_memory(self._uc)
+        self._known: dict[tuple[int, int], Block] = {}
+        self._counter.watch_memory(self._uc, self._plan if pace else None)
         self._context = self._uc.context_save()
         self._saved = [(start, bytes(self._uc.mem_read(start, size))) for start, size in self._ram]
 
@@ -173,6 +178,21 @@ class UnicornEmulator:
 
     def close(self) -> None:
         """Nothing is held but memory."""
+
+    def blocks(self) -> dict[tuple[int, int], Block]:
+        """Those that were decoded, for counts.decoded."""
+        return self._known
+
+    def _plan(self, previous: int, previous_size: int, address: int, size: int) -> tuple[int, list[int]]:
+        """What an edge's block takes and when it makes its accesses, in ticks."""
+        edge = Edge(
+            previous=block_at(previous, previous_size, self, self._known) if previous_size else None,
+            block=block_at(address, size, self, self._known),
+            segment=0,
+            count=1,
+        )
+        found = self._pace(edge) if self._pace else Pace(cycles=0.0, accesses=())
+        return round(PER_CYCLE * found.cycles), [round(PER_CYCLE * each) for each in found.accesses]
 
     def _go(self, address: int, until: int, limit: int) -> None:
         self._fault = None
@@ -268,6 +288,10 @@ class _Machine(ctypes.Structure):
     )
 
 
+_Plan = Callable[[int, int, int, int], tuple[int, list[int]]]
+_ASK = ctypes.CFUNCTYPE(None, ctypes.c_uint32)
+
+
 class _NativeCounter:
     """native/counter.c behind Unicorn's block hook."""
 
@@ -288,6 +312,7 @@ class _NativeCounter:
         if not self._counter:
             raise MemoryError
         self._width = 0
+        self._failed: Exception | None = None
         self._hook(uc, unicorn.UC_HOOK_BLOCK, library.nd_counter_block)
         if waits:
             self._width = len(waits.banks)
@@ -301,12 +326,26 @@ class _NativeCounter:
             if not made:
                 raise MemoryError
 
-    def watch_memory(self, uc: Any) -> None:
-        """From now on, loads and stores are seen."""
+    def watch_memory(self, uc: Any, plan: _Plan | None) -> None:
+        """From now on, loads and stores are seen, and time passes."""
         import unicorn
 
         if self._width:
+            if plan:
+                self._ask = _ASK(lambda edge: self._planned(edge, plan))
+                self._library.nd_counter_ask(self._counter, self._ask)
             self._hook(uc, unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._library.nd_counter_access)
+
+    def _planned(self, edge: int, plan: _Plan) -> None:
+        """Called from C, where an exception would be lost."""
+        out = (ctypes.c_uint32 * 5)()
+        self._library.nd_counter_edge(self._counter, edge, out)
+        try:
+            ticks, accesses = plan(*out[:4])
+        except (NdtoolError, LookupError, ValueError) as error:
+            self._failed, ticks, accesses = error, 0, []
+        flat = (ctypes.c_uint32 * len(accesses))(*accesses)
+        self._library.nd_counter_plan(self._counter, edge, ticks, flat, len(accesses))
 
     def _hook(self, uc: Any, kind: int, function: Any) -> None:
         import unicorn
@@ -325,6 +364,8 @@ class _NativeCounter:
         return bool(self._library.nd_counter_full(self._counter))
 
     def edges(self) -> tuple[RawEdges, Sequence[Any]]:
+        if self._failed:
+            raise self._failed
         out = (ctypes.c_uint32 * 5)()
         found, events = [], []
         for index in range(self._library.nd_counter_edges(self._counter)):
@@ -352,13 +393,17 @@ class _PythonCounter:
         self._entered: dict[int, int | None] = {}
         self._memory = MemorySystem(waits) if waits else None
         self._banks = len(waits.banks) if waits else 0
+        self._plan: _Plan | None = None
+        self._plans: dict[tuple[int, int, int, int], tuple[int, list[int]]] = {}
+        self._ticks = 0  # of the block executed
         self.reset(0)
         uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
 
-    def watch_memory(self, uc: Any) -> None:
-        """From now on, loads and stores are seen."""
+    def watch_memory(self, uc: Any, plan: _Plan | None) -> None:
+        """From now on, loads and stores are seen, and time passes."""
         import unicorn
 
+        self._plan = plan
         if self._memory:
             uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
 
@@ -366,6 +411,9 @@ class _PythonCounter:
         self._counts: dict[tuple[int, int, int, int, int], int] = {}
         self._events: dict[tuple[int, int, int, int, int], list[list[int]]] = {}
         self._here: list[list[int]] = []
+        if self._memory:
+            self._memory.now += self._ticks
+        self._ticks, self._accesses, self._made = 0, [0], 0
         self._previous = (0, 0)
         self._segment = self._segments.initial
         self._bytes, self._limit = 0, limit
@@ -382,14 +430,24 @@ class _PythonCounter:
         self._bytes += size
         if self._memory:
             self._here = self._events.setdefault(key, [[0] * len(Event) for _ in range(self._banks)])
-            self._memory.fetch(address, size, self._here)
+            self._memory.now += self._ticks
+            self._ticks, self._accesses, self._made = *self._planned(key[:4]), 0
+            self._memory.fetch(address, size, self._here, self._ticks)
         if self._bytes > self._limit:
             uc.emu_stop()
 
     def _access(self, uc: Any, access: int, address: int, size: int, __: int, ___: Any) -> None:
         leave_it(uc)
         if self._memory and self._here:
-            self._memory.access(address, size, access == self._store, self._here)
+            after = self._accesses[min(self._made, len(self._accesses) - 1)]
+            self._made += 1
+            self._memory.access(address, size, access == self._store, self._here, after)
+
+    def _planned(self, edge: tuple[int, int, int, int]) -> tuple[int, list[int]]:
+        if edge not in self._plans:
+            ticks, accesses = self._plan(*edge) if self._plan else (0, [])
+            self._plans[edge] = ticks, accesses or [0]
+        return self._plans[edge]
 
     def edges(self) -> tuple[RawEdges, Sequence[Any]]:
         return [(*key, times) for key, times in self._counts.items()], list(self._events.values())

@@ -189,7 +189,8 @@ def _emulator(name: str, elf: FirmwareElf, library: CLibrary | None, target: Tar
         return QemuEmulator(elf, target.core)
     waits = None if fast or not target.has_waits else target.waits
     segments = _segments(elf, library)
-    return UnicornEmulator(elf, target.core, target.memory, segments, waits=waits, skip=(BOARD_INIT,))
+    pace = TimingModel(target).pace if waits else None
+    return UnicornEmulator(elf, target.core, target.memory, segments, waits=waits, pace=pace, skip=(BOARD_INIT,))
 
 
 def _segments(elf: FirmwareElf, library: CLibrary | None) -> Segments:

@@ -37,7 +37,8 @@ class Core:
 class Region:
     """A memory region. `bytes` is None where the target sets no limit (a bare core).
 
-    `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event.
+    `fetch` and `data` name the caches on the way to it, as in memory.Bank; `wait` has the cycles of each memory.Event;
+    `rest` and `busy` are what a line takes beyond its first word, in cycles.
     """
 
     origin: int
@@ -45,6 +46,8 @@ class Region:
     fetch: str | None = None
     data: str | None = None
     wait: Mapping[Event, float] = field(default_factory=dict)
+    rest: float = 0.0
+    busy: float = 0.0
 
     @property
     def emulated_bytes(self) -> int:
@@ -79,6 +82,8 @@ class Target:
                 fetch=region.fetch,
                 data=region.data,
                 cost=region.wait,
+                rest=region.rest,
+                busy=region.busy,
             )
             for name, region in self.memory.items()
         ]
@@ -158,6 +163,8 @@ def _region(content: Mapping[str, Any]) -> Region:
         fetch=content.get("fetch"),
         data=content.get("data"),
         wait=MappingProxyType({Event[event.upper()]: float(value) for event, value in content.get("wait", {}).items()}),
+        rest=float(content.get("rest", 0)),
+        busy=float(content.get("busy", content.get("rest", 0))),
     )
 
 

@@ -11,8 +11,15 @@ typedef struct {
     uint32_t address, bytes;
 } block;
 
+/* When an edge's block makes its accesses, in ticks from its beginning; `ticks` is the whole block. */
+typedef struct {
+    uint32_t ticks, count;
+    uint32_t accesses[];
+} plan;
+
 typedef struct {
     uint64_t count;
+    plan *plan;        /* NULL: not known yet */
     uint32_t previous, current; /* blocks; previous is NONE at the start */
     uint32_t from_segment, segment;
     uint32_t next; /* the edge that followed last time */
@@ -40,10 +47,12 @@ typedef struct {
     uint32_t edge_count, edge_room, block_count, block_room, range_count;
     uint32_t last; /* edge, or NONE before the first block */
     uint32_t segment;
-    uint32_t full; /* no memory was left */
+    uint32_t access; /* that the current block makes next */
+    uint32_t full;   /* no memory was left */
     uint64_t bytes, limit;
     int (*stop)(void *);
-    memory *memory;   /* NULL: not simulated */
+    void (*ask_plan)(uint32_t edge); /* calls nd_counter_plan; NULL: time stands still but for waits */
+    memory *memory;                  /* NULL: not simulated */
     machine machine;
     uint64_t *events; /* of each edge, EVENTS for each region */
 } counter;
@@ -176,6 +185,21 @@ static uint32_t find_edge(counter *c, void *uc, uint32_t previous, uint32_t addr
     return c->edge_count++;
 }
 
+/* The block before has taken its time, and the next one is fetched. */
+static void pass_time(counter *c, uint32_t last, uint32_t index, uint32_t address, uint32_t bytes)
+{
+    const plan *before = last == NONE ? NULL : c->edges[last].plan;
+
+    if (before)
+        c->memory->now += before->ticks;
+    if (c->ask_plan && !c->edges[index].plan)
+        c->ask_plan(index);
+    const plan *now = c->edges[index].plan;
+    c->access = 0;
+    memory_fetch(c->memory, address, bytes, now ? now->ticks : 0,
+                 c->events + (size_t)EVENTS * c->memory->region_count * index);
+}
+
 /* Unicorn's callback of UC_HOOK_BLOCK. */
 void nd_counter_block(void *uc, uint64_t address, uint32_t bytes, void *user)
 {
@@ -193,12 +217,12 @@ void nd_counter_block(void *uc, uint64_t address, uint32_t bytes, void *user)
         if (last != NONE)
             c->edges[last].next = index;
     }
+    if (c->memory)
+        pass_time(c, last, index, (uint32_t)address, bytes);
     c->edges[index].count++;
     c->segment = c->edges[index].segment;
     c->last = index;
     c->bytes += bytes;
-    if (c->memory)
-        memory_fetch(c->memory, (uint32_t)address, bytes, c->events + (size_t)EVENTS * c->memory->region_count * index);
     if (c->bytes > c->limit)
         c->stop(uc);
 }
@@ -226,13 +250,20 @@ void nd_counter_access(void *uc, int type, uint64_t address, int bytes, int64_t 
         return;
     if (c->edges[c->last].has_it)
         leave_it(&c->machine, uc);
-    memory_access(c->memory, (uint32_t)address, (uint32_t)bytes, type == 17,
+    const plan *p = c->edges[c->last].plan;
+    uint32_t after = 0;
+    if (p && p->count) /* fewer than planned where a condition failed, more where one access became two */
+        after = p->accesses[c->access < p->count ? c->access : p->count - 1];
+    c->access++;
+    memory_access(c->memory, (uint32_t)address, (uint32_t)bytes, type == 17, after,
                   c->events + (size_t)EVENTS * c->memory->region_count * c->last);
 }
 
 void nd_counter_free(counter *c)
 {
     if (c) {
+        for (uint32_t i = 0; i < c->edge_count; i++)
+            free(c->edges[i].plan);
         free(c->edges);
         free(c->blocks);
         free(c->edge_table);
@@ -274,6 +305,25 @@ int nd_counter_memory(counter *c, const uint32_t *regions, uint32_t region_count
     return c->memory && widen(c);
 }
 
+/* From now on, each new edge's plan is asked for. */
+void nd_counter_ask(counter *c, void (*ask_plan)(uint32_t edge)) { c->ask_plan = ask_plan; }
+
+/* An edge's block takes so many ticks and makes `count` accesses at these. */
+void nd_counter_plan(counter *c, uint32_t index, uint32_t ticks, const uint32_t *accesses, uint32_t count)
+{
+    plan *p = malloc(sizeof *p + count * sizeof(uint32_t));
+
+    if (!p) {
+        c->full = 1;
+        return;
+    }
+    p->ticks = ticks;
+    p->count = count;
+    memcpy(p->accesses, accesses, count * sizeof(uint32_t));
+    free(c->edges[index].plan);
+    c->edges[index].plan = p;
+}
+
 /* Forgets what was counted, but not what the caches hold. Counting stops the emulator after `limit` bytes of instructions. */
 void nd_counter_reset(counter *c, uint32_t segment, uint64_t limit)
 {
@@ -281,6 +331,8 @@ void nd_counter_reset(counter *c, uint32_t segment, uint64_t limit)
         c->edges[i].count = 0;
     if (c->memory)
         memset(c->events, 0, (size_t)EVENTS * c->memory->region_count * c->edge_count * sizeof(uint64_t));
+    if (c->memory && c->last != NONE && c->edges[c->last].plan)
+        c->memory->now += c->edges[c->last].plan->ticks;
     c->last = NONE;
     c->segment = segment;
     c->bytes = 0;

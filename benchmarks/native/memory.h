@@ -1,10 +1,14 @@
-/* A target's memory as its core sees it: which fetches, loads and stores must wait. Kept in step with the Python class
- * MemorySystem in memory.py, which explains the terms; the two must count the same. */
+/* A target's memory as its core sees it: which fetches, loads and stores must wait, and until when a memory is busy with
+ * a line. Times are in ticks, PER_CYCLE of them a cycle. Kept in step with the Python class MemorySystem in memory.py, which
+ * explains the terms; the two must count the same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FETCH, FETCH_NEXT, READ, READ_NEXT, WRITE, WRITE_BACK, READS, WRITES, UNALIGNED_READS, UNALIGNED_WRITES, EVENTS };
+enum {
+    FETCH, FETCH_NEXT, READ, READ_NEXT, WRITE, WRITE_BACK, READS, WRITES, UNALIGNED_READS, UNALIGNED_WRITES, BUSY, EVENTS
+};
+enum { PER_CYCLE = 16, BEAT = 8, REGION = 6 + EVENTS };
 enum { LRU, RANDOM };
 enum { AT_ONCE = -1, EVERY = -2 }; /* in place of a cache: never waits; always waits */
 
@@ -15,15 +19,26 @@ typedef struct {
     uint32_t clock, seed, recent, next;                  /* recent: the sector of the last hit; next: after a miss */
 } cache;
 
+/* A line on its way from a memory: the word asked for comes at `first`, the last one at `end`; the next line is not asked
+ * for before `free`. */
+typedef struct {
+    uint64_t first, end, free;
+    uint32_t word; /* address / BEAT of what was asked for */
+} fill;
+
 typedef struct {
     uint32_t start, end;
-    int32_t fetch, data; /* caches */
+    int32_t fetch, data;   /* caches */
+    uint32_t rest, busy;   /* ticks from a line's first word to its last, and until the next line may be asked for */
+    uint32_t cost[EVENTS]; /* ticks */
+    fill fills[2];         /* of instructions, of data */
 } region;
 
 typedef struct {
     region *regions;
     cache *caches;
     uint32_t region_count, cache_count, last;
+    uint64_t now; /* ticks, without those that `wait` is given of the block executed */
 } memory;
 
 static void memory_free(memory *m)
@@ -41,7 +56,7 @@ static void memory_free(memory *m)
     free(m);
 }
 
-/* regions: start, end, fetch, data. caches: line, sector, sets, ways, policy, allocate. */
+/* regions: as in the structure, without fills. caches: line, sector, sets, ways, policy, allocate. */
 static memory *memory_new(const uint32_t *regions, uint32_t region_count, const uint32_t *caches, uint32_t cache_count)
 {
     memory *m = calloc(1, sizeof *m);
@@ -56,7 +71,8 @@ static memory *memory_new(const uint32_t *regions, uint32_t region_count, const 
     }
     m->region_count = region_count;
     m->cache_count = cache_count;
-    memcpy(m->regions, regions, region_count * sizeof(region));
+    for (uint32_t i = 0; i < region_count; i++)
+        memcpy(&m->regions[i], regions + REGION * i, REGION * sizeof(uint32_t));
     for (uint32_t i = 0; i < cache_count; i++) {
         cache *c = &m->caches[i];
         memcpy(c, caches + 6 * i, 6 * sizeof(uint32_t));
@@ -104,12 +120,54 @@ static uint32_t victim(cache *c, uint32_t first)
     return oldest;
 }
 
+static void spend(memory *m, const region *r, uint64_t *events, int event)
+{
+    events[event]++;
+    m->now += r->cost[event];
+}
+
+static void wait_until(memory *m, uint64_t time, uint64_t *events)
+{
+    if (time > m->now) {
+        events[BUSY] += time - m->now;
+        m->now = time;
+    }
+}
+
+/* A line is asked for, `after` ticks of the block or when the memory is free. A store goes on meanwhile. */
+static void begin_fill(memory *m, region *r, fill *f, uint32_t address, uint32_t after, uint64_t *events, int miss)
+{
+    if (r->busy && f->free > after)
+        wait_until(m, f->free - after, events);
+    spend(m, r, events, miss);
+    f->first = m->now + after + (miss == WRITE ? r->cost[READ] : 0);
+    f->end = f->first + r->rest;
+    f->free = f->first + r->busy;
+    f->word = address / BEAT;
+}
+
+/* Other words of a line on its way come in turn, from the one that was asked for and round. */
+static void await_word(memory *m, const cache *c, const fill *f, uint32_t address, uint32_t after, uint64_t *events)
+{
+    const uint32_t beats = c->sector / BEAT, place = address / BEAT - f->word;
+
+    if (f->end <= m->now + after || beats < 2 || (address / BEAT ^ f->word) >= beats)
+        return;
+    const uint64_t there = f->first + (f->end - f->first) * (place & (beats - 1)) / (beats - 1);
+    if (there > after)
+        wait_until(m, there - after, events);
+}
+
 /* Looks a sector up; counts a miss as `miss`, or as `miss` + 1 where it follows the one before (not for stores). */
-static void look_up(cache *c, uint32_t address, int store, uint64_t *events, int miss)
+static void look_up(memory *m, region *r, cache *c, uint32_t address, int store, uint32_t after, uint64_t *events,
+                    int miss)
 {
     const uint32_t sector = address & ~(c->sector - 1);
-    if (sector == c->recent && !store)
+    fill *f = &r->fills[miss != FETCH];
+    if (sector == c->recent && !store) {
+        await_word(m, c, f, address, after, events);
         return;
+    }
     const uint32_t tag = address & ~(c->line - 1);
     const uint32_t first = (tag / c->line % c->sets) * c->ways;
     const uint8_t bit = (uint8_t)(1u << (address - tag) / c->sector);
@@ -124,20 +182,20 @@ static void look_up(cache *c, uint32_t address, int store, uint64_t *events, int
         c->recent = sector;
         if (store && c->allocate)
             c->dirty[at] = 1;
+        if (!store)
+            await_word(m, c, f, address, after, events);
         return;
     }
-    if (store) {
-        events[WRITE]++;
-        if (!c->allocate)
-            return;
-    } else {
-        events[miss + (sector == c->next)]++;
+    if (store && !c->allocate) {
+        spend(m, r, events, WRITE);
+        return;
     }
+    begin_fill(m, r, f, address, after, events, store ? WRITE : miss + (sector == c->next));
     c->next = sector + c->sector;
     if (at == UINT32_MAX) {
         at = victim(c, first);
         if (c->dirty[at])
-            events[WRITE_BACK]++;
+            spend(m, r, events, WRITE_BACK);
         c->tags[at] = tag;
         c->valid[at] = c->dirty[at] = 0;
     }
@@ -148,39 +206,44 @@ static void look_up(cache *c, uint32_t address, int store, uint64_t *events, int
         c->dirty[at] = 1;
 }
 
-/* Instructions from address on are fetched. events: EVENTS for each region. */
-static void memory_fetch(memory *m, uint32_t address, uint32_t bytes, uint64_t *events)
+/* Instructions from address on are fetched, evenly over `ticks`. events: EVENTS for each region. */
+static void memory_fetch(memory *m, uint32_t address, uint32_t bytes, uint32_t ticks, uint64_t *events)
 {
     const uint32_t index = region_of(m, address);
 
     if (index == UINT32_MAX || m->regions[index].fetch == AT_ONCE)
         return;
-    if (m->regions[index].fetch == EVERY) {
-        events[EVENTS * index + FETCH]++;
+    region *r = &m->regions[index];
+    uint64_t *e = events + EVENTS * index;
+    if (r->fetch == EVERY) {
+        spend(m, r, e, FETCH);
         return;
     }
-    cache *c = &m->caches[m->regions[index].fetch];
-    for (uint32_t at = address & ~(c->sector - 1); at < address + bytes; at += c->sector)
-        look_up(c, at, 0, events + EVENTS * index, FETCH);
+    cache *c = &m->caches[r->fetch];
+    for (uint32_t at = address & ~(c->sector - 1); at < address + bytes; at += c->sector) {
+        const uint32_t from = at < address ? address : at;
+        look_up(m, r, c, from, 0, (uint32_t)((uint64_t)ticks * (from - address) / bytes), e, FETCH);
+    }
 }
 
-static void memory_access(memory *m, uint32_t address, uint32_t bytes, int store, uint64_t *events)
+/* A load or a store, `after` ticks of its block. */
+static void memory_access(memory *m, uint32_t address, uint32_t bytes, int store, uint32_t after, uint64_t *events)
 {
     const uint32_t index = region_of(m, address);
 
     if (index == UINT32_MAX)
         return;
+    region *r = &m->regions[index];
     uint64_t *e = events + EVENTS * index;
-    e[READS + store]++;
+    spend(m, r, e, READS + store);
     if (address & (bytes - 1))
-        e[UNALIGNED_READS + store]++;
-    const int32_t number = m->regions[index].data;
-    if (number == EVERY)
-        e[store ? WRITE : READ]++;
-    if (number < 0)
+        spend(m, r, e, UNALIGNED_READS + store);
+    if (r->data == EVERY)
+        spend(m, r, e, store ? WRITE : READ);
+    if (r->data < 0)
         return;
-    cache *c = &m->caches[number];
-    look_up(c, address, store, e, READ);
+    cache *c = &m->caches[r->data];
+    look_up(m, r, c, address, store, after, e, READ);
     if (((address + bytes - 1) ^ address) & ~(c->sector - 1))
-        look_up(c, address + bytes - 1, store, e, READ);
+        look_up(m, r, c, address + bytes - 1, store, after, e, READ);
 }

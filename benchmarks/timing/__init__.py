@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ndtool.benchmarks.counts import Edge
-from ndtool.benchmarks.memory import Event
+from ndtool.benchmarks.counts import Edge, Pace
+from ndtool.benchmarks.memory import PER_CYCLE, Event
 from ndtool.benchmarks.targets import Target
 from ndtool.benchmarks.timing import cortex_m0plus, cortex_m4, cortex_m7, cortex_m33
 from ndtool.benchmarks.timing.about import About, about
@@ -42,6 +42,10 @@ class TimingModel:
         self._banks = target.waits.banks
         self.about: About = about(target, simulated=simulated)
 
+    def pace(self, edge: Edge) -> Pace:
+        """When an edge's block accesses memory, waits aside."""
+        return self._pipeline.pace(edge)
+
     def cycles(self, edges: Sequence[Edge]) -> list[Cycles]:
         """Cycles of each edge, all its executions together: of its block, given the block before."""
         return [
@@ -53,6 +57,7 @@ class TimingModel:
         found = []
         for bank, events in zip(self._banks, edge.events, strict=False):
             cycles = sum(cost * events[Event(event)] for event, cost in bank.cost.items())
+            cycles += events[Event.BUSY] / PER_CYCLE
             if cycles:
                 found.append((bank.name, cycles))
         return tuple(found)

@@ -5,17 +5,18 @@ from ndtool.benchmarks.timing.pipeline import Result, Rules
 
 REFILL = 2.0  # P: 1 to 3 in the manual
 _DIVIDE = 7.0  # 2 to 12: by operands
+_MULTIPLE = ("vldm", "vstm", "vpush", "vpop")  # so also of one register
 _FLOAT = {"vdiv": 14.0, "vsqrt": 14.0, "vmla": 3.0, "vmls": 3.0, "vfma": 3.0, "vfms": 3.0}
 
 
 def issue(instruction: Instruction, previous: Instruction | None) -> float:
-    """LDR 2, or 1 right after another LDR; LDM and STM 1 + N; STR 1, 2 with a register offset; IT folds.
+    """LDR 2, or 1 right after another LDR; LDM, STM, VLDM and VSTM 1 + N; STR 1, 2 with a register offset; IT folds.
 
     A 32-bit instruction across a word's end, right behind a load, takes one cycle more: it is not fetched in time.
     """
-    behind_load = previous is not None and previous.kind is Kind.LOAD and previous.registers == 1
+    behind_load = previous is not None and previous.kind is Kind.LOAD and not _is_multiple(previous)
     late = 1.0 if previous is not None and previous.kind is Kind.LOAD and _crosses(instruction) else 0.0
-    if instruction.kind in (Kind.LOAD, Kind.STORE) and instruction.registers > 1:
+    if _is_multiple(instruction):
         return late + 1.0 + instruction.registers
     if instruction.kind is Kind.LOAD:
         loaded = previous.writes - previous.address_reads if previous else frozenset()
@@ -27,6 +28,10 @@ def issue(instruction: Instruction, previous: Instruction | None) -> float:
     if instruction.kind is Kind.FLOAT:
         return late + _FLOAT.get(instruction.name, 1.0)
     return 0.0 if instruction.name == "it" else late + 1.0
+
+
+def _is_multiple(instruction: Instruction) -> bool:
+    return instruction.registers > 1 or instruction.name.startswith(_MULTIPLE)
 
 
 def _crosses(instruction: Instruction) -> bool:

@@ -16,7 +16,10 @@ _SHIFTER = _EARLY_SOURCES | {"bfi", "bfc", "pkhbt", "pkhtb"}
 _SHIFTER |= {"sxtab", "sxtah", "uxtab", "uxtah", "sxtab16", "uxtab16"}
 _NARROW = ("ldrb", "ldrh", "ldrsb", "ldrsh")
 _FLOAT_ISSUE = {"vdiv": 16.0, "vsqrt": 14.0}
-_FUSED = {"vfma", "vfms", "vfnma", "vfnms", "vmla", "vmls", "vnmla", "vnmls"}
+_ROUNDED = {"vmla", "vmls", "vnmla", "vnmls"}  # the product too
+_FUSED = {"vfma", "vfms", "vfnma", "vfnms"} | _ROUNDED
+_MULTIPLE = ("vldm", "vstm", "vpush", "vpop")
+_SINGLE = ("vldr", "vstr", "vmov")
 
 
 def issue(instruction: Instruction, _: Instruction | None) -> float:
@@ -75,17 +78,33 @@ def _saturates(maker: Instruction) -> bool:
 
 def _float_wait(maker: Instruction, user: Instruction, register: int) -> float:
     """The table of cortex_m7.md, "fpu (single precision)"."""
-    fused = user.name in _FUSED
-    accumulate = fused and register in user.writes
+    if user.name in _FUSED and register in user.writes:
+        return 2.0 if user.name in _ROUNDED and maker.name not in _ROUNDED else 3.0
     if maker.name in _FUSED:
-        return 3.0 if accumulate or user.kind is Kind.STORE else 5.0 if maker.name.startswith("vf") else 6.0
-    if maker.kind is Kind.LOAD:
-        return 3.0 if accumulate else 1.0
-    if user.kind is Kind.STORE:
+        slower = 1.0 if maker.name in _ROUNDED else 0.0
+        return slower + (3.0 if user.kind is Kind.STORE else 5.0)
+    if maker.kind is Kind.LOAD or user.kind is Kind.STORE:
         return 1.0
     if maker.name == "vmov":
         return 3.0
     return issue(maker, None) if maker.name in _FLOAT_ISSUE else 3.0
+
+
+def locks(instruction: Instruction) -> bool:
+    """Multiply-accumulates in floating point keep others away."""
+    return instruction.name in _FUSED
+
+
+def locked(accumulate: Instruction, user: Instruction, older: Instruction | None) -> float:
+    """For three cycles no additions and no multiple loads and stores; single ones and moves only as the older of two.
+
+    So only the first multiply-accumulate of a row issues beside a load.
+    """
+    if user.name.startswith(("vadd", "vsub", *_MULTIPLE)):
+        return 4.0
+    if older is not None and (user.name.startswith(_SINGLE) or (locks(user) and older.name.startswith(_SINGLE))):
+        return 4.0
+    return 2.0 if accumulate.name in _ROUNDED and user.name in _FUSED - _ROUNDED else 0.0
 
 
 def swift(instruction: Instruction, younger: bool) -> bool:
@@ -106,6 +125,7 @@ def pairs(older: Instruction, younger: Instruction) -> bool:
         or Kind.OTHER in both
         or older.registers > 1
         or younger.registers > 1  # multiple loads and stores go alone
+        or any(one.name.startswith(_MULTIPLE) for one in (older, younger))
         or (older.kind in _MULTIPLY and younger.kind in (*_MULTIPLY, Kind.STORE))
         or (older.kind is Kind.STORE and younger.kind in (*_MULTIPLY, Kind.STORE))
         or kinds == (Kind.BRANCH, Kind.BRANCH)
@@ -114,15 +134,13 @@ def pairs(older: Instruction, younger: Instruction) -> bool:
         or (shifted and (shifts or older.shifted_reads or older.name in _SHIFTER))
         or (bool(older.shifted_reads) and younger.name in _SHIFTER)
         or (kinds == (Kind.FLOAT, Kind.FLOAT) and "vmov" not in (older.name, younger.name))
-        or (older.name in _FUSED and younger.name.startswith(("vldr", "vstr", "vmov")))
-        or (younger.name in _FUSED and older.name.startswith(("vldr", "vstr", "vmov")))
     )
 
 
 def _same_bank(a: Instruction, b: Instruction) -> bool:
-    """Whether two loads may want the same bank (even or odd words): unknown, unless they have the same base."""
+    """Whether two loads may want the same bank (even or odd words): unless their offsets from one base differ in it."""
     if a.displacement is None or b.displacement is None or a.base != b.base or a.base in a.writes:
-        return False
+        return True
     return (a.displacement // 4 - b.displacement // 4) % 2 == 0
 
 
@@ -131,4 +149,13 @@ def taken(_: Instruction, __: Instruction | None, ___: Instruction) -> float:
     return 0.0
 
 
-RULES = Rules(issue=issue, wait=wait, pairs=pairs, swift=swift, taken=taken, mispredict=MISPREDICT)
+RULES = Rules(
+    issue=issue,
+    wait=wait,
+    pairs=pairs,
+    swift=swift,
+    taken=taken,
+    locks=locks,
+    locked=locked,
+    mispredict=MISPREDICT,
+)

@@ -7,8 +7,8 @@ needed across the branch is waited for.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ndtool.benchmarks.counts import Edge
-from ndtool.benchmarks.instructions import Block, Instruction
+from ndtool.benchmarks.counts import Edge, Pace
+from ndtool.benchmarks.instructions import Block, Instruction, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class Rules:
     `taken`: what a taken branch adds, given the instruction before it and its target.
     `pairs`: whether two neighbours may issue together as far as resources go. `swift`: whether an instruction can
     execute in an earlier stage where its operands are there a cycle before, given whether it is the younger of a pair.
+    `locks`: whether an instruction keeps others away for a while, which `locked` gives: from its issue to the earliest
+    issue of another one, given the older one that it would pair with, if any.
     """
 
     issue: Callable[[Instruction, Instruction | None], float]
@@ -36,6 +38,8 @@ class Rules:
     taken: Callable[[Instruction, Instruction | None, Instruction], float]
     pairs: Callable[[Instruction, Instruction], bool] | None = None
     swift: Callable[[Instruction, bool], bool] | None = None
+    locks: Callable[[Instruction], bool] | None = None
+    locked: Callable[[Instruction, Instruction, Instruction | None], float] = lambda _, __, ___: 0.0
     mispredict: float = 0.0  # added for each time a branch goes its rarer way
 
 
@@ -57,6 +61,7 @@ class _State:
     paired: bool = True  # the last slot is taken: the next cannot join it
     last: Instruction | None = None
     last_issue: float = 0.0
+    lock: Result | None = None
     results: dict[int, Result] = field(default_factory=dict)
 
 
@@ -65,19 +70,24 @@ class Pipeline:
 
     def __init__(self, rules: Rules):
         self._rules = rules
-        self._known: dict[tuple[Block | None, Block], Cycles] = {}
+        self._known: dict[tuple[Block | None, Block], tuple[Cycles, tuple[float, ...]]] = {}
 
     def cycles(self, edges: Sequence[Edge]) -> list[Cycles]:
         """Cycles of each edge, all its executions together; mispredictions are charged to the rarer edge."""
         rare = set(self.rare(edges)) if self._rules.mispredict else set()
         found = []
         for position, edge in enumerate(edges):
-            one = self._cost(edge)
+            one, _ = self._cost(edge)
             branch = one.branch + (self._rules.mispredict if position in rare else 0.0)
             found.append(
                 Cycles(issue=one.issue * edge.count, stalls=one.stalls * edge.count, branch=branch * edge.count)
             )
         return found
+
+    def pace(self, edge: Edge) -> Pace:
+        """Of one execution of an edge's block."""
+        one, accesses = self._cost(edge)
+        return Pace(cycles=one.issue + one.stalls + one.branch, accesses=accesses)
 
     def rare(self, edges: Sequence[Edge]) -> list[int]:
         """The less frequent edge of each conditional branch, where it goes both ways."""
@@ -93,7 +103,8 @@ class Pipeline:
                 rare += positions
         return rare
 
-    def _cost(self, edge: Edge) -> Cycles:
+    def _cost(self, edge: Edge) -> tuple[Cycles, tuple[float, ...]]:
+        """The cycles of an edge, and after how many of them each word is loaded or stored."""
         key = (edge.previous, edge.block)
         if key not in self._known:
             state, branch = _State(), 0.0
@@ -106,28 +117,36 @@ class Pipeline:
                     branch = self._rules.taken(before[-1], ahead, edge.block.instructions[0])
                     state.time += branch
             time, stalls = state.time, state.stalls
+            accesses = []
             for instruction in edge.block.instructions:
                 self._step(state, instruction)
+                if instruction.kind in (Kind.LOAD, Kind.STORE):
+                    each = (state.time - state.last_issue) / instruction.registers
+                    since = max(state.last_issue - time, 0.0) + branch
+                    accesses += [since + each * word for word in range(instruction.registers)]
             waited = state.stalls - stalls
-            self._known[key] = Cycles(issue=state.time - time - waited, stalls=waited, branch=branch)
+            cycles = Cycles(issue=state.time - time - waited, stalls=waited, branch=branch)
+            self._known[key] = cycles, tuple(accesses)
         return self._known[key]
 
     def _step(self, state: _State, instruction: Instruction) -> None:
         rules, last = self._rules, state.last
         sources = [(state.results[r], r) for r in instruction.reads if r in state.results]
         needed = max((result.issued + rules.wait(result, instruction, r) for result, r in sources), default=0.0)
+        lock = state.lock
+        alone, paired = (lock.issued + rules.locked(lock.by, instruction, o) if lock else 0.0 for o in (None, last))
         together = (
             rules.pairs is not None
             and not state.paired
             and last is not None
-            and needed <= state.last_issue
+            and max(needed, paired) <= state.last_issue
             and state.time <= state.last_issue + 1
             and rules.pairs(last, instruction)
         )
         if together:
             at = state.last_issue
         else:
-            at = max(state.time, needed)
+            at = max(state.time, needed, alone)
             state.stalls += at - state.time
         state.paired = together
         state.time = max(state.time, at + rules.issue(instruction, last))
@@ -137,6 +156,8 @@ class Pipeline:
         result = Result(by=instruction, issued=at, swift=swift)
         for register in instruction.writes:
             state.results[register] = result
+        if rules.locks is not None and rules.locks(instruction):
+            state.lock = result
         state.last, state.last_issue = instruction, at
 
 

@@ -58,6 +58,7 @@ def compare(points: Iterable[Point], elsewhere: Mapping[str, Region], folder: Pa
 def _run(point: Point, elsewhere: Mapping[str, Region], path: Path) -> Comparison:
     target = load_target(point.target)
     image = FirmwareImage(path, point.origin, point.vectors) if point.function else FirmwareElf(path)
+    timing = TimingModel(target)
     machine = UnicornEmulator(
         image,
         target.core,
@@ -65,11 +66,12 @@ def _run(point: Point, elsewhere: Mapping[str, Region], path: Path) -> Compariso
         Segments(ranges=(), initial=0),
         function=point.function,
         waits=target.waits,
+        pace=timing.pace,
     )
     machine.run()
     machine.rewind()
     counts = machine.run()
-    cycles = TimingModel(target).cycles(decoded(counts, machine, {}))
+    cycles = timing.cycles(decoded(counts, machine, machine.blocks()))
     parts = {
         "issue": sum(one.issue for one in cycles),
         "stalls": sum(one.stalls for one in cycles),
@@ -95,6 +97,8 @@ def accuracy(found: Sequence[Comparison]) -> dict[str, Any]:
     cores: dict[str, Any] = {}
     for core in sorted({one.core for one in found}):
         mine = [one for one in found if one.core == core and _counts(one.point)]
+        if not mine:
+            continue  # nothing but floating point or programs that were built again
         boards = sorted({one.point.target for one in mine})
         cores[core] = {
             "points": len(mine),

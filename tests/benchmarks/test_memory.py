@@ -1,20 +1,33 @@
-"""The memory system counts what must wait, in C as in Python."""
+"""The memory system counts what must wait and for how long a line is on its way, in C as in Python."""
 
 import numpy as np
 import pytest
 
 from ndtool.benchmarks.emulator import UnicornEmulator
-from ndtool.benchmarks.memory import EVERY, Bank, Cache, Event, MemoryMap, MemorySystem
+from ndtool.benchmarks.memory import EVERY, PER_CYCLE, Bank, Cache, Event, MemoryMap, MemorySystem
 from ndtool.benchmarks.targets import load_target
+from ndtool.benchmarks.timing import TimingModel
+from ndtool.errors import NdtoolError
 
 from .test_emulator import PLAIN, VARIED
 
 
-def layout(**how) -> MemoryMap:
+def layout(bank=None, **how) -> MemoryMap:
     values = {"bytes": 256, "line": 32, "sector": 32, "ways": 2, "random": False, "allocate": False}
     cache = Cache(name="cache", **(values | how))
-    bank = Bank(name="memory", start=0x1000, end=0x9000, fetch="cache", data="cache", cost={})
-    return MemoryMap(banks=(bank,), caches=(cache,))
+    memory = Bank(name="memory", start=0x1000, end=0x9000, fetch="cache", data="cache", **({"cost": {}} | (bank or {})))
+    return MemoryMap(banks=(memory,), caches=(cache,))
+
+
+def waited(memory: MemoryMap, accesses) -> list[float]:
+    """Cycles that each load waits for a line asked for before; (cycle, address), waits aside."""
+    system, events = MemorySystem(memory), [[0] * len(Event) for _ in memory.banks]
+    found = []
+    for cycle, address in accesses:
+        before = events[0][Event.BUSY]
+        system.access(address, 4, False, events, PER_CYCLE * cycle)
+        found.append((events[0][Event.BUSY] - before) / PER_CYCLE)
+    return found
 
 
 def counted(memory: MemoryMap, accesses) -> dict[str, int]:
@@ -56,13 +69,55 @@ def test_memory_without_a_cache_waits_always_or_never():
         assert counted(MemoryMap(banks=(bank,), caches=()), [(0x1000, 4, False)] * 2) == expected
 
 
-@pytest.mark.parametrize("board", ["stm32f746", "stm32l4r5", "stm32u575", "stm32g0b1"])
-def test_the_simulation_in_c_equals_the_one_in_python(elf, board):
+def test_a_store_goes_on_while_its_line_is_fetched():
+    system, events = MemorySystem(layout(FLASH, allocate=True)), [[0] * len(Event)]
+    system.access(0x1000, 4, True, events, 0)
+    assert system.now == 0
+    system.access(0x1040, 4, False, events, 0)  # asked for 10 + 6 cycles later
+    assert events[0][Event.BUSY] == 16 * PER_CYCLE
+
+
+FLASH = {"cost": {Event.READ: 10, Event.READ_NEXT: 10}, "rest": 6, "busy": 6}
+
+
+def test_other_words_come_in_turn_from_the_one_that_was_asked_for_and_round():
+    loads = [(0, 0x1010), (0, 0x1014), (0, 0x1018), (0, 0x1000), (0, 0x1008), (9, 0x100C)]
+    assert waited(layout(FLASH), loads) == [0, 0, 2, 2, 2, 0]
+
+
+def test_a_line_is_asked_for_when_the_memory_has_done_with_the_one_before():
+    assert waited(layout(FLASH), [(0, 0x1000), (1, 0x1040), (9, 0x1080)]) == [0, 5, 0]
+    ahead = layout(FLASH | {"rest": 0})  # all words at once, but then it reads the next line ahead
+    assert waited(ahead, [(0, 0x1000), (1, 0x101C), (1, 0x1040)]) == [0, 0, 5]
+
+
+STREAMS = """
+static const int32_t table[4][2048] = {{1}};
+volatile int32_t sink;
+int main(void)
+{
+    for (;;) {
+        ndtool_start();
+        int32_t sum = 0;
+        for (int i = 0; i < 2048; i++) sum += table[0][i] ^ table[1][i] ^ table[2][i] ^ table[3][i];
+        sink = sum;
+        ndtool_stop();
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("source", [VARIED, STREAMS], ids=["varied", "streams"])
+@pytest.mark.parametrize("board", ["stm32f746", "stm32h7a3", "stm32l4r5", "stm32u575", "stm32g0b1"])
+def test_the_simulation_in_c_equals_the_one_in_python(elf, board, source):
     target = load_target(board)
-    program = elf(VARIED, core=target.core.name)
+    program = elf(source, core=target.core.name)
     counts = []
     for native in (True, False):
-        machine = UnicornEmulator(program, target.core, target.memory, PLAIN, waits=target.waits, native=native)
+        pace = TimingModel(target).pace
+        machine = UnicornEmulator(
+            program, target.core, target.memory, PLAIN, waits=target.waits, pace=pace, native=native
+        )
         machine.run()
         machine.rewind()
         counts.append(machine.run())
@@ -70,3 +125,25 @@ def test_the_simulation_in_c_equals_the_one_in_python(elf, board):
     assert one.keys() == other.keys()
     assert all((one[edge] == other[edge]).all() for edge in one)
     assert sum(found.sum() for found in one.values()) > 0
+    if source == STREAMS:
+        busy = sum(found[:, Event.BUSY].sum() for found in one.values())
+        assert (busy > 0) == any(region.busy for region in target.memory.values())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_pace_that_fails_is_no_silent_zero(elf, native):
+    def fails(_):
+        raise NdtoolError("no rule")
+
+    target = load_target("stm32f746")
+    machine = UnicornEmulator(
+        elf(VARIED, core="cortex-m7"),
+        target.core,
+        target.memory,
+        PLAIN,
+        waits=target.waits,
+        pace=fails,
+        native=native,
+    )
+    with pytest.raises(NdtoolError, match="no rule"):
+        machine.run()

@@ -20,6 +20,12 @@ EXTEND = bytes.fromhex("2ffa80f3")  # sxtb16 r3, r0
 ROTATED = bytes.fromhex("2ffa90f4")  # sxtb16 r4, r0, ror #8
 SMLAD = bytes.fromhex("23fb0455")  # smlad r5, r3, r4, r5
 ADD_R5 = bytes.fromhex("0135")  # adds r5, #1
+FUSED = bytes.fromhex("e0ee000a")  # vfma.f32 s1, s0, s0
+FUSED_OTHER = bytes.fromhex("a0ee001a")  # vfma.f32 s2, s0, s0
+FLOAT_ADD = bytes.fromhex("71ee821a")  # vadd.f32 s3, s3, s4
+FLOAT_LOAD = bytes.fromhex("d2ed002a")  # vldr s5, [r2]
+FLOAT_LOAD_POST = bytes.fromhex("f2ec012a")  # vldmia r2!, {s5}
+LOAD_NEXT, LOAD_AFTER = bytes.fromhex("5168"), bytes.fromhex("9168")  # ldr r1, [r2, #4]; ldr r1, [r2, #8]
 PUSH = bytes.fromhex("f0b5")  # push {r4-r7, lr}
 
 
@@ -67,6 +73,16 @@ def behind(core: str, first: tuple[bytes, ...], second: tuple[bytes, ...]) -> fl
         ("cortex-m7", (EXTEND, ADD_OTHER), 1),
         ("cortex-m7", (ADD_OTHER, EXTEND), 2),  # bit fields and extensions only as the older of a pair
         ("cortex-m7", (PUSH,), 3),
+        ("cortex-m7", (LOAD, LOAD_NEXT), 1),  # an even and an odd word: two banks
+        ("cortex-m7", (LOAD, LOAD_AFTER), 2),
+        ("cortex-m7", (LOAD, LOAD_OTHER), 2),  # two bases: perhaps one bank
+        ("cortex-m7", (FLOAT_LOAD, FUSED), 1),
+        ("cortex-m7", (FUSED, FLOAT_LOAD, FUSED_OTHER), 3),  # beside a load only the first of a row
+        ("cortex-m7", (FUSED, FLOAT_LOAD_POST), 5),  # three cycles without multiple loads, even of one register
+        ("cortex-m7", (FUSED, FLOAT_ADD), 5),
+        ("cortex-m7", (FUSED, FUSED_OTHER, FUSED), 4),  # the accumulator after three cycles
+        ("cortex-m4", (FLOAT_LOAD, FLOAT_LOAD), 3),
+        ("cortex-m4", (FLOAT_LOAD_POST, FLOAT_LOAD_POST), 4),  # 1 + N each
     ],
 )
 def test_a_sequence_takes_its_cycles(core, parts, cycles):
@@ -114,12 +130,12 @@ def test_memory_events_cost_what_the_board_says():
     events = [[0] * len(Event) for _ in target.waits.banks]
     names = [bank.name for bank in target.waits.banks]
     events[names.index("flash")][Event.READ] = 3
-    events[names.index("sram")][Event.WRITE] = 2
+    events[names.index("sram")][Event.READ_NEXT] = 2
     edge = Edge(previous=None, block=block(ADD), segment=0, count=1, events=events)
     [spent] = TimingModel(target).cycles([edge])
     waits = {name: region.wait for name, region in target.memory.items()}
     assert dict(spent.memory) == pytest.approx(
-        {"flash": 3 * waits["flash"][Event.READ], "sram": 2 * waits["sram"][Event.WRITE]}
+        {"flash": 3 * waits["flash"][Event.READ], "sram": 2 * waits["sram"][Event.READ_NEXT]}
     )
 
 

@@ -1,6 +1,7 @@
 """The manifest is sound, images run from reset to a function's return, and errors become what is stated."""
 
 import hashlib
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
@@ -157,4 +158,8 @@ def test_nine_of_ten_programs_keep_the_error_that_is_stated(tmp_path):
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert "+9.0 %" in text
-    assert page.with_suffix(".svg").read_text().count("<circle") == 11
+    assert "![cortex-m7: error of each program](page-cortex-m7.svg)" in text
+    for name in ("page-scatter.svg", "page-cortex-m7.svg"):
+        figure = page.with_name(name).read_text()
+        ElementTree.fromstring(figure)
+        assert figure.count("<title>") == 11
