@@ -8,8 +8,8 @@ from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import compile_tflite
 
 MODELS = ("ad", "ic", "kws", "vww", "mcunet_vww")
-CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus")
-FAST = {("ad", "cortex-m7"), ("kws", "cortex-m0plus")}
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus")
+FAST = {("ad", "cortex-m7"), ("kws", "cortex-m0plus"), ("ad", "cortex-m3")}
 
 
 @pytest.mark.parametrize(
