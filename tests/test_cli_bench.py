@@ -68,7 +68,7 @@ def large() -> bytes:
 
 BENCH = ("bench", "small.int8.tflite")
 CHECK = ("check", "small.int8.tflite")
-BOARDS = "nrf52840, nrf5340, psoc62, rp2040, stm32f103, stm32f746, stm32g0b1, stm32h743, stm32h7a3"
+BOARDS = "m467, nrf52840, nrf5340, psoc62, rp2040, stm32f103, stm32f746, stm32g0b1, stm32h743, stm32h7a3"
 BOARDS += ", stm32l4r5, stm32u385, stm32u575"
 FORMS = "give a run, an int8 .tflite or an .elf file, or a MODEL"
 

@@ -95,6 +95,8 @@ def accuracy(found: Sequence[Comparison]) -> dict[str, Any]:
     cores: dict[str, Any] = {}
     for core in sorted({one.core for one in found}):
         mine = [one for one in found if one.core == core and _counts(one.point)]
+        if not mine:
+            continue  # nothing but floating point or programs that were built again
         boards = sorted({one.point.target for one in mine})
         cores[core] = {
             "points": len(mine),

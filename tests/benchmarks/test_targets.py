@@ -5,8 +5,8 @@ from ndtool.benchmarks.timing import RULES
 from ndtool.errors import NdtoolError
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m33", "cortex-m4", "cortex-m7")
-BOARDS = ("nrf52840", "nrf5340", "psoc62", "rp2040", "stm32f103", "stm32f746", "stm32g0b1", "stm32h743", "stm32h7a3")
-BOARDS += ("stm32l4r5", "stm32u385", "stm32u575")
+BOARDS = ("m467", "nrf52840", "nrf5340", "psoc62", "rp2040", "stm32f103", "stm32f746", "stm32g0b1", "stm32h743")
+BOARDS += ("stm32h7a3", "stm32l4r5", "stm32u385", "stm32u575")
 
 
 def test_cores_come_first_then_boards():
@@ -36,6 +36,7 @@ def test_a_board_has_limits_and_a_core_with_a_timing_model(name):
         ("stm32h743", "cortex-m7", 480_000_000, 2048, 512),
         ("stm32h7a3", "cortex-m7", 280_000_000, 2048, 1024),
         ("stm32f103", "cortex-m3", 72_000_000, 128, 20),
+        ("m467", "cortex-m4", 200_000_000, 1024, 512),
         ("nrf52840", "cortex-m4", 64_000_000, 1024, 256),
         ("nrf5340", "cortex-m33", 128_000_000, 1024, 512),
         ("rp2040", "cortex-m0plus", 133_000_000, 2048, 264),
