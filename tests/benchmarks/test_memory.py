@@ -56,7 +56,9 @@ def test_memory_without_a_cache_waits_always_or_never():
         assert counted(MemoryMap(banks=(bank,), caches=()), [(0x1000, 4, False)] * 2) == expected
 
 
-@pytest.mark.parametrize("board", ["stm32f746", "stm32l4r5", "stm32u575", "stm32g0b1", "stm32f103", "nrf52840", "rp2040"])
+@pytest.mark.parametrize(
+    "board", ["stm32f746", "stm32l4r5", "stm32u575", "stm32g0b1", "stm32f103", "nrf52840", "rp2040"]
+)
 def test_the_simulation_in_c_equals_the_one_in_python(elf, board):
     target = load_target(board)
     program = elf(VARIED, core=target.core.name)
