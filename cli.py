@@ -14,7 +14,18 @@ import click
 
 from ndtool import __version__
 from ndtool.errors import NdtoolError
-from ndtool.options import board_options, data_option, json_option, kernel_options, model_options, source_options
+from ndtool.options import (
+    METHODS,
+    board_options,
+    data_option,
+    json_option,
+    kernel_options,
+    model_options,
+    read_methods,
+    read_variations,
+    source_options,
+    training_options,
+)
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
@@ -146,37 +157,11 @@ def echo_json(value: Any) -> None:
 @cli.command(short_help="Train a network, by default inside a weight-sharing teacher.")
 @click.argument("model", required=False)
 @data_option()
-@click.option("--method", type=click.Choice(["netdistiller", "vanilla"]), help="How to train.  [default: netdistiller]")
+@click.option("--method", type=click.Choice(METHODS), help="How to train.  [default: netdistiller]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
-@click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]")
-@click.option("--epochs", type=int, help="[default: 30]")
-@click.option("--batch-size", type=int, help="[default: 128]")
-@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]")
-@click.option("--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]")
-@click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]")
-@click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]")
-@click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]")
-@click.option("--label-smoothing", type=float, help="[default: 0.0]")
-@click.option(
-    "--distill",
-    type=click.Choice(["kl", "adaptive-kl", "alpha", "dkd", "tempered"]),
-    help="Distillation term.  [default: kl]",
-)
-@click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]")
-@click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]")
-@click.option(
-    "--surgery",
-    type=click.Choice(["tensor", "network", "none"]),
-    help="Over what gradients are compared.  [default: tensor]",
-)
-@click.option("--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]")
-@click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]")
-@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]")
-@click.option("--augment", help="none, crop or flip-crop.  [default: what suits the data]")
-@click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data or model]")
-@click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]")
 @click.option("--seed", type=int, help="[default: 0]")
-@click.option("--device", help="auto, cpu, cuda, mps.  [default: auto]")
+@click.option("--teacher", metavar="RUN", help="Of kd, a finished run.  [default: trained first, inside --out]")
+@training_options
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run (--out, or the last one).")
 @click.option("--overwrite", is_flag=True, help="Replace a run that --out holds.")
 @model_options
@@ -224,6 +209,76 @@ def train(
         rows = [("validation", score(result.validation), ""), ("test", score(result.test), score(result.teacher_test))]
         table(f"{run.path}: best epoch {result.best_epoch} of {config.epochs}", ("", "student", "teacher"), rows)
     return 0
+
+
+@cli.command(short_help="Compare methods and settings over several seeds.")
+@click.argument("model")
+@data_option(required=True)
+@click.option(
+    "--methods",
+    metavar="M,M,...",
+    default=",".join(METHODS),
+    show_default=True,
+    callback=read_methods,
+    help="What is compared; the differences are to vanilla.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each.")
+@click.option(
+    "--vary",
+    metavar="NAME=V,V,...",
+    multiple=True,
+    callback=read_variations,
+    help="Also each method with other values of one setting, e.g. expand=2,3,4. Several times.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study.")
+@training_options
+@model_options
+@json_option
+def compare(
+    model: str,
+    data: str,
+    methods: tuple[str, ...],
+    seeds: int,
+    vary: Mapping[str, list[str]],
+    out: Path,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Train MODEL by several methods, with equal budgets, and say what each is worth.
+
+    Does what is missing only: an interrupted study goes on with the same command. Several of these commands may work
+    on one folder at once, each on its own cores or --device.
+
+    \b
+    ndtool compare resnet8 --data cifar10 --methods vanilla,netdistiller --epochs 10 --out study
+    ndtool compare net.py:Net --data images/ --methods vanilla,kd,netdistiller --seeds 5 --out study
+    ndtool compare resnet8 --data cifar10 --methods netdistiller --vary expand=2,3,4 --vary distill=kl,dkd --out study
+    """
+    from ndtool.console import note, table, training_progress
+    from ndtool.train.setup import parse_value, prepare
+    from ndtool.train.study import Study, plan_jobs, plan_variants, report
+    from ndtool.train.study.table import HEADINGS, Row, cells
+
+    config, _ = prepare(model, data, progress=note, **settings)
+    values = {name: [parse_value(value) for value in each] for name, each in vary.items()}
+    jobs = plan_jobs(plan_variants(config, methods, values), seeds)
+    study = Study(out)
+    with training_progress() as progress:
+        done = study.work(
+            jobs,
+            started=lambda job, number, count: note(f"[{number}/{count}] {job.name}"),
+            progress=progress,
+        )
+    summary = report.write(study, jobs)
+    if as_json:
+        echo_json(summary)
+    else:
+        accuracy = report.is_accuracy(summary)
+        rows = [cells(Row(**row), accuracy=accuracy) for row in summary["rows"]]
+        table(f"{study.path}: test part, {'percent' if accuracy else 'squared error'}", HEADINGS, rows)
+    if not done:
+        note(f"stopped with {len(summary['missing'])} of {len(jobs)} trainings missing; the same command goes on")
+    return 0 if done else 130
 
 
 def _was_typed(parameter: str) -> bool:

@@ -82,9 +82,9 @@ def training_progress() -> "Iterator[Callable[[Progress], None]]":
 
 def summary(progress: "Progress") -> str:
     """The state of training in one line."""
-    parts = [f"loss {progress.loss:.3f}"]
+    parts = [f"{'teacher first: ' if progress.of_teacher else ''}loss {progress.loss:.3f}"]
     if progress.student_accuracy is not None:
-        parts.append(f"student {100 * progress.student_accuracy:.1f} %")
+        parts.append(f"{'train' if progress.of_teacher else 'student'} {100 * progress.student_accuracy:.1f} %")
     if progress.teacher_accuracy is not None:
         parts.append(f"teacher {100 * progress.teacher_accuracy:.1f} %")
     if progress.validation is not None:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,80 @@ def data_option(required: bool = False) -> Callable[..., Any]:
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--json: the result as JSON on stdout, everything else on stderr."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
+
+
+METHODS = ("netdistiller", "inplace", "netaug", "kd", "vanilla")
+DISTILLATIONS = ("kl", "adaptive-kl", "alpha", "dkd", "tempered")
+SURGERIES = ("tensor", "network", "none")
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The settings of a training but its method, seed and kd's teacher, named as in TrainConfig."""
+    for option in reversed(
+        (
+            click.option("--expand", type=int, help="Teacher's channels per channel of the student.  [default: 3]"),
+            click.option("--epochs", type=int, help="[default: 30]"),
+            click.option("--batch-size", type=int, help="[default: 128]"),
+            click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]"),
+            click.option(
+                "--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]"
+            ),
+            click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]"),
+            click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]"),
+            click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]"),
+            click.option("--label-smoothing", type=float, help="[default: 0.0]"),
+            click.option(
+                "--distill",
+                type=click.Choice(DISTILLATIONS),
+                help="Distillation term.  [default: kl]",
+            ),
+            click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]"),
+            click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]"),
+            click.option("--augment-weight", type=float, help="Of netaug, the weight α.  [default: 1.0]"),
+            click.option(
+                "--surgery",
+                type=click.Choice(SURGERIES),
+                help="Over what gradients are compared.  [default: tensor]",
+            ),
+            click.option(
+                "--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]"
+            ),
+            click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]"),
+            click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]"),
+            click.option("--augment", help="none, crop or flip-crop.  [default: what suits the data]"),
+            click.option(
+                "--task",
+                type=click.Choice(["classification", "reconstruction"]),
+                help="[default: of the data or model]",
+            ),
+            click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]"),
+            click.option("--device", help="auto, cpu, cuda, mps.  [default: auto]"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def read_methods(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """The methods of a list with commas."""
+    methods = tuple(part.strip() for part in text.split(","))
+    for method in methods:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(METHODS)}"
+            raise click.BadParameter(f"no method is called {method!r}: {hint}")
+    return methods
+
+
+def read_variations(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, list[str]]:
+    """NAME=V,V as the setting's name and the texts of its values."""
+    variations = {}
+    for text in texts:
+        name, _equals, values = text.partition("=")
+        if not name or not all(values.split(",")):
+            raise click.BadParameter(f"{text!r} names no values: write NAME=V,V, e.g. expand=2,3,4")
+        variations[name.strip().replace("-", "_")] = [value.strip() for value in values.split(",")]
+    return variations
 
 
 def _read_pins(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

@@ -108,9 +108,13 @@ def files_of(folder: Path) -> set[str]:
         ("train resnet8 --data float.npz", "ndtool: there are no data 'float.npz': did you mean floats.npz?"),
         (
             "train resnet8 --data digits --method netdistil",
-            "ndtool train: Invalid value for '--method': 'netdistil' is not one of 'netdistiller', 'vanilla'.",
+            "ndtool train: Invalid value for '--method': 'netdistil' is not one of 'netdistiller', 'inplace', "
+            "'netaug', 'kd', 'vanilla'.",
         ),
-        ("train resnet8 --data digits --epoch 3", "ndtool train: No such option '--epoch'. Did you mean '--epochs'?"),
+        (
+            "train resnet8 --data digits --epoch 3",
+            "ndtool train: No such option '--epoch'. (Did you mean one of: '--epochs', '--teacher'?)",
+        ),
         (
             "train resnet8 --data digits --set widht=1",
             "ndtool: resnet8: it has no argument 'widht': it takes width",
@@ -411,7 +415,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
             expected = f"{getattr(sgd, attribute)} for sgd, {getattr(adamw, attribute)} for adamw"
         elif name == "amp":
             expected = "amp" if sgd.amp else "no-amp"
-        elif hasattr(sgd, name) and name not in ("data", "model", "augment", "task"):
+        elif hasattr(sgd, name) and name not in ("data", "model", "augment", "task", "teacher"):
             expected = str(getattr(sgd, name))
         else:
             continue

@@ -15,7 +15,16 @@ from ndtool.errors import NdtoolError
 from ndtool.train.data import Normalisation
 from ndtool.train.models import ModelSpec
 
-METHOD_NAMES = ("netdistiller", "vanilla")
+METHOD_NAMES = ("netdistiller", "inplace", "netaug", "kd", "vanilla")
+METHOD_SETTINGS: Mapping[str, frozenset[str]] = types.MappingProxyType(  # those that not every method looks at
+    {
+        "netdistiller": frozenset({"expand", "distill", "distill_weight", "temperature", "surgery"}),
+        "inplace": frozenset({"expand", "distill_weight", "temperature"}),
+        "netaug": frozenset({"expand", "augment_weight"}),
+        "kd": frozenset({"expand", "distill", "distill_weight", "temperature", "teacher"}),
+        "vanilla": frozenset(),
+    }
+)
 CHOICES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
     {
         "task": ("classification", "reconstruction"),
@@ -36,6 +45,7 @@ RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
         "warmup": (0.0, 1.0),
         "label_smoothing": (0.0, 0.99),
         "distill_weight": (0.0, 1e6),
+        "augment_weight": (0.0, 1e6),
         "temperature": (1e-3, 1e3),
         "ema": (0.0, 0.99999999),
         "clip": (0.0, 1e12),
@@ -55,13 +65,14 @@ class TrainConfig:
 
     model, data: what is trained on what (`data` as `load_data` takes it). task: None takes the data's own.
     expand: r, the teacher's channels per channel of the student. lr, weight_decay: None takes the optimiser's default
-    (`learning_rate`, `decay`). momentum: of SGD, Nesterov's. warmup: fraction of all steps. distill, distill_weight,
-    temperature: the term D, its factor λ, its τ. surgery: over what gradients are compared. ema: decay of the moving
-    average of all weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16
-    autocast, on CUDA only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
-    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
-    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
-    log_every: steps per line of the metrics.
+    (`learning_rate`, `decay`). momentum: of SGD, Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder
+    of a finished run; None trains one. distill, distill_weight, temperature: the term D, its factor λ, its τ.
+    augment_weight: of netaug, the factor α of the wider network's loss. surgery: over what gradients are compared. ema:
+    decay of the moving average of all weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none.
+    amp: bfloat16 autocast, on CUDA only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
+    augment: as `batches` takes it. validation: part of the training data that is held out. normalisation: None takes
+    the data's own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each
+    validation. log_every: steps per line of the metrics.
     """
 
     model: ModelSpec
@@ -77,9 +88,11 @@ class TrainConfig:
     weight_decay: float | None = None
     warmup: float = 0.05
     label_smoothing: float = 0.0
+    teacher: str | None = None
     distill: str = "kl"
     distill_weight: float = 1.0
     temperature: float = 1.0
+    augment_weight: float = 1.0
     surgery: str = "tensor"
     ema: float = 0.0
     clip: float = 5.0
@@ -111,6 +124,16 @@ class TrainConfig:
     def decay(self) -> float:
         """The weight decay: `weight_decay`, or the optimiser's default."""
         return _WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether the run first trains a teacher by itself."""
+        return self.method == "kd" and self.teacher is None
+
+    def of_teacher(self) -> "TrainConfig":
+        """The settings of that teacher's run: the widened network, alone, on the same data for the same time."""
+        model = dataclasses.replace(self.model, expand=self.expand)
+        return dataclasses.replace(self, model=model, method="vanilla", teacher=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, nested as in TOML; settings that are None are left out."""

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,11 @@ from ndtool import __version__
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 from ndtool.train import checkpoint as checkpoints
-from ndtool.train.config import TrainConfig
+from ndtool.train.config import TrainConfig, differences
 from ndtool.train.data import Batches, Data, Split, load_data
 from ndtool.train.evaluation import Score, evaluate, reestimate_batchnorm
 from ndtool.train.interrupt import Interrupt, deferred_interrupt
-from ndtool.train.metrics import MetricsWriter, Progress, Window, read_metrics
+from ndtool.train.metrics import MetricsWriter, Progress, Window, history, read_metrics
 from ndtool.train.optim import lr_at, set_lr
 from ndtool.train.run import RunFolder
 from ndtool.train.training import Training, wire
@@ -59,7 +59,8 @@ def fit(
 
     After each epoch the student is extracted, its BatchNorm statistics are re-estimated on training samples, and it is
     validated; best.pt keeps the best as it was validated, bit for bit. The test data are read once, at the end, with
-    it; then student.safetensors and result.json are written. `data` None loads what the settings name. `progress` is
+    it; then student.safetensors and result.json are written. kd without a teacher trains one first, in the same way, in
+    a run folder within the run. `data` None loads what the settings name. `progress` is
     called every `log_every` steps and at the end of an epoch. What an earlier run left in the folder is removed once
     the settings are known to fit; with `resume` the training goes on from last.pt instead, on the CPU to weights that
     are bit-identical to those of an uninterrupted one. SIGINT (or KeyboardInterrupt from `progress`) stops it after
@@ -69,9 +70,16 @@ def fit(
         NdtoolError: the settings do not fit the data, the folder cannot be written, there is nothing to resume or it
             was begun with other settings, or the loss is no number.
     """
+    data = data or load_run_data(config)
+    begun = resume
+    if config.trains_teacher and not (resume and run.last.is_file()):
+        interrupted = _train_teacher(config, run, data, resume, progress)
+        if interrupted is not None:
+            return interrupted
+        begun, resume = True, False
     checkpoint = checkpoints.load_checkpoint(run.last, config) if resume else None
-    training = wire(config, run, data or load_run_data(config))
-    if not resume:
+    training = wire(config, run, data)
+    if not begun:
         run.begin(config)
     _claim(run)
     if checkpoint is not None:
@@ -85,6 +93,22 @@ def fit(
                 training.epoch, training.step_in_epoch = training.epoch + 1, 0
             training.save(writer.size)
     return _result(training) if training.epoch < config.epochs else _finish(training)
+
+
+def _train_teacher(
+    config: TrainConfig, run: RunFolder, data: Data, resume: bool, progress: Report | None
+) -> TrainResult | None:
+    """Train kd's teacher, a run within the run, or go on with it; returns what is left where it was interrupted."""
+    if not resume:
+        wire(config.of_teacher(), run, data)  # what is wrong is noticed before anything is written
+        run.begin(config)
+    elif changed := differences(run.load_config(), config):
+        raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
+    if run.teacher.result_file.is_file():
+        return None
+    told = None if progress is None else lambda standing: progress(replace(standing, of_teacher=True))
+    result = fit(config.of_teacher(), run.teacher, data=data, resume=run.teacher.last.is_file(), progress=told)
+    return replace(result, run=run, epochs=0) if result.interrupted else None
 
 
 def load_run_data(config: TrainConfig, *, progress: Callable[[str], None] | None = None) -> Data:
@@ -132,8 +156,9 @@ def _train_epoch(training: Training, writer: MetricsWriter, interrupt: Interrupt
         at_end = training.step_in_epoch == training.epoch_steps
         if not (at_end or interrupt.requested or training.step % config.log_every == 0):
             continue
-        means = window.means(training.step)
-        writer.write("train", epoch=training.epoch + 1, step=training.step, values={"lr": lr, **means})
+        by_tensor, means = window.tensors(), window.means(training.step)
+        values = {"lr": lr, **means, **by_tensor}
+        writer.write("train", epoch=training.epoch + 1, step=training.step, values=values)
         if progress is not None:
             _report(training, means, progress, interrupt)
         if interrupt.requested:
@@ -244,7 +269,6 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
     """The content of result.json: accuracies are fractions, `macs` are those of one sample."""
     config, cost = training.config, count(student, training.config.model.input_shape)
     scores = {"student": result.test, "teacher": result.teacher_test}
-    lines = [line for line in read_metrics(training.run.metrics) if line["event"] == "validation"]
     return {
         "model": config.model.name,
         "data": training.data.name,
@@ -256,7 +280,8 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
         "best_epoch": result.best_epoch,
         "validation": result.validation and result.validation.to_dict(),
         "test": {name: score.to_dict() for name, score in scores.items() if score is not None},
-        "history": [{name: line[name] for name in ("epoch", "student", "teacher") if name in line} for line in lines],
+        "history": history(read_metrics(training.run.metrics)),
+        "shared": list(training.method.shared()),
         "parameters": cost.parameters,
         "macs": cost.macs,
         "learning_rate": config.learning_rate,

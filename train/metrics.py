@@ -5,7 +5,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -24,7 +24,8 @@ class Progress:
     """Where a training stands. Means are over the steps since the last report; None where there is no such thing.
 
     `epoch` counts from 1; `step` of `steps` counts within the epoch. Accuracies are fractions, on training batches.
-    `validation` is the student's last one. `eta` is the time left in seconds.
+    `validation` is the student's last one. `eta` is the time left in seconds. `of_teacher`: it is kd's teacher that is
+    trained, before the student.
     """
 
     epoch: int
@@ -39,6 +40,7 @@ class Progress:
     validation: Score | None
     images_per_second: float
     eta: float
+    of_teacher: bool = False
 
 
 class Window:
@@ -54,6 +56,15 @@ class Window:
         self._steps.append(metrics)
         self._images += images
 
+    def tensors(self) -> dict[str, list[float]]:
+        """By shared tensor, the mean cosine of the two gradients and how often they conflicted; read before `means`."""
+        rows = [step.cosines for step in self._steps if step.cosines is not None]
+        if not rows:
+            return {}
+        table = torch.stack(rows)
+        means = {"cosines": table.mean(0), "conflicts": (table < 0).float().mean(0)}
+        return {name: [round(value, 4) for value in each.tolist()] for name, each in means.items()}
+
     def means(self, last_step: int) -> dict[str, float]:
         """The mean of each metric, images per second, and a fresh window; empty where there was no step.
 
@@ -61,7 +72,8 @@ class Window:
         """
         if not self._steps:
             return {}
-        names = [f.name for f in fields(StepMetrics) if getattr(self._steps[0], f.name) is not None]
+        scalars = [f.name for f in fields(StepMetrics) if f.name != "cosines"]
+        names = [name for name in scalars if getattr(self._steps[0], name) is not None]
         table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps]).tolist()
         for row, step in zip(table, range(last_step - len(table) + 1, last_step + 1), strict=True):
             if not math.isfinite(row[names.index("loss")]):
@@ -116,6 +128,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def history(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each epoch's validation, and where the method has them the means of its tensors' cosines and conflicts."""
+    epochs = []
+    for line in lines:
+        if line["event"] != "validation":
+            continue
+        epoch = {name: line[name] for name in ("epoch", "student", "teacher") if name in line}
+        for name in ("cosines", "conflicts"):
+            rows = [each[name] for each in lines if each["epoch"] == line["epoch"] and name in each]
+            if rows:
+                epoch[name] = [round(sum(column) / len(rows), 4) for column in zip(*rows, strict=True)]
+        epochs.append(epoch)
+    return epochs
 
 
 def _summary_writer(folder: Path, purge_step: int) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ndtool.errors import NdtoolError
 from ndtool.train.callables import imported, is_callable_spec, users_code
 from ndtool.train.data import CLASSIFICATION
+from ndtool.train.teacher import widen
 from ndtool.train.zoo import ZOO, Entry
 
 MODELS: Mapping[str, Entry] = ZOO
@@ -27,13 +28,15 @@ class ModelSpec:
 
     `name`: of the zoo, "file.py:callable" or "package.module:callable". `input_shape`: of one sample, without batch.
     `classes`: outputs; 0 for reconstruction; None, for the user's own, as many as it has by itself.
-    `arguments`: others that the model takes, such as {"width": 0.35}.
+    `arguments`: others that the model takes, such as {"width": 0.35}. `expand`: how many times as many hidden channels
+    it gets, by `train.teacher.widen`: the teacher of kd is the student's model so widened.
     """
 
     name: str
     input_shape: tuple[int, ...]
     classes: int | None
     arguments: Mapping[str, int | float | str | bool] = field(default_factory=dict)
+    expand: int = 1
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -49,6 +52,8 @@ def build(spec: ModelSpec) -> nn.Module:
         raise _unknown(spec.name)
     if spec.classes is not None:
         _check_output(model, spec)
+    if spec.expand > 1:
+        return widen(model, torch.zeros(1, *spec.input_shape), spec.expand).teacher
     return model
 
 

@@ -96,6 +96,11 @@ class RunFolder(Artifacts):
         return self.checkpoints / "best.pt"
 
     @property
+    def teacher(self) -> "RunFolder":
+        """The run of the teacher that kd trains first."""
+        return RunFolder(self.path / "teacher")
+
+    @property
     def student(self) -> Path:
         """The weights that ship."""
         return self.path / "student.safetensors"
@@ -108,6 +113,7 @@ class RunFolder(Artifacts):
     def made(self) -> list[Path]:
         """Every file and folder of the layout that is there."""
         own = [self.config, self.metrics, self.tensorboard, self.checkpoints, self.student, self.result_file]
+        own.append(self.teacher.path)
         return [*super().made(), *(path for path in own if path.exists())]
 
     @classmethod
@@ -175,8 +181,10 @@ class RunFolder(Artifacts):
         """What the finished training found, as `fit` wrote it. Raises NdtoolError where it has not finished.
 
         Keys: model, data, task, classes, method, seed, epochs, best_epoch, validation, test {student, teacher}, history
-        [{epoch, student, teacher}], parameters, macs, learning_rate, weight_decay, device, seconds, versions. A score
-        is {accuracy or mse, loss, count}; there is no teacher where the method has none.
+        [{epoch, student, teacher, cosines, conflicts}], shared (names of the tensors that these two are of, in depth's
+        order: means over the epoch of the cosine of both gradients, and how often they conflicted), parameters, macs,
+        learning_rate, weight_decay, device, seconds, versions. A score is {accuracy or mse, loss, count}; there is no
+        teacher where the method has none.
         """
         self._require(self.result_file)
         return json.loads(self.result_file.read_text(encoding="utf-8"))
@@ -186,8 +194,10 @@ class RunFolder(Artifacts):
         write_atomic(self.result_file, json.dumps(result, indent=2) + "\n")
 
     def remember(self) -> None:
-        """Make this the last run."""
-        write_atomic(_pointer(), f"{self.path}\n")
+        """Make this the last run; of a teacher that is trained for a student, the student's."""
+        owner = type(self)(self.path.parent)
+        run = owner if owner.teacher == self and owner.config.is_file() else self
+        write_atomic(_pointer(), f"{run.path}\n")
 
     def _require(self, path: Path) -> None:
         if not path.is_file():

@@ -41,6 +41,7 @@ def prepare(
     from ndtool.train.data import RECONSTRUCTION, load_data
     from ndtool.train.data.augment import augmentation
     from ndtool.train.models import ModelSpec, build, default_task, require_model
+    from ndtool.train.run import RunFolder
     from ndtool.train.training import resolve_device
 
     require_model(absolute(model))
@@ -59,6 +60,8 @@ def prepare(
         classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
         arguments=parse_arguments(arguments),
     )
+    if "teacher" in given:
+        given["teacher"] = str(RunFolder.open(Path(given["teacher"])).path)
     given["normalisation"] = loaded.normalisation  # recorded, so that other data are scaled alike
     config = TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given)
     augmentation(config.augment)
@@ -82,11 +85,12 @@ def parse_arguments(items: Iterable[str]) -> dict[str, int | float | str | bool]
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
             raise NdtoolError(f"{item!r} is no model argument: write name=value, e.g. width=0.35")
-        arguments[name] = _value(text)
+        arguments[name] = parse_value(text)
     return arguments
 
 
-def _value(text: str) -> int | float | str | bool:
+def parse_value(text: str) -> int | float | str | bool:
+    """A number, true or false where the text is one, otherwise the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -13,14 +13,14 @@ GRANULARITIES = ("tensor", "network", "none")
 class Projection:
     """The teacher's gradient after surgery, and how much surgery there was.
 
-    `teacher` has the shapes that came in. `conflict_rate` is the fraction of units (tensors, or the one network) whose
-    gradients point apart, in [0, 1]; `mean_cosine` the mean of their cosines before surgery, in [-1, 1]. Both are
-    scalars on the gradients' device: reading them costs a synchronisation, which is left to the caller.
+    `teacher` has the shapes that came in. `cosines` are those of each tensor's two gradients before surgery, (T,) in
+    [-1, 1]. `conflict_rate` is the fraction of units (tensors, or the one network) whose gradients point apart, in
+    [0, 1]. Both are on the gradients' device: reading them costs a synchronisation, which is left to the caller.
     """
 
     teacher: list[Tensor]
+    cosines: Tensor
     conflict_rate: Tensor
-    mean_cosine: Tensor
 
 
 @torch.no_grad()
@@ -39,14 +39,12 @@ def project(student: Sequence[Tensor], teacher: Sequence[Tensor], granularity: s
     dots = torch.stack([torch.dot(s.flatten(), t.flatten()) for s, t in zip(student, teacher, strict=True)])
     student_squares = torch.stack(torch._foreach_norm(list(student))).square()
     teacher_squares = torch.stack(torch._foreach_norm(list(teacher))).square()
-    if granularity == "network":
-        dots, student_squares, teacher_squares = (
-            v.sum().expand(len(v)) for v in (dots, student_squares, teacher_squares)
-        )
     tiny = torch.finfo(dots.dtype).tiny  # a gradient of zeros has no direction: cosine and coefficient are then 0
     cosines = dots / (student_squares.sqrt() * teacher_squares.sqrt()).clamp_min(tiny)
+    if granularity == "network":
+        dots, student_squares = (v.sum().expand(len(v)) for v in (dots, student_squares))
     projected = list(teacher)
     if granularity != "none":
         coefficients = dots.clamp_max(0) / student_squares.clamp_min(tiny)
         projected = list(torch._foreach_sub(projected, torch._foreach_mul(list(student), coefficients.unbind())))
-    return Projection(teacher=projected, conflict_rate=(dots < 0).float().mean(), mean_cosine=cosines.float().mean())
+    return Projection(teacher=projected, cosines=cosines.float(), conflict_rate=(dots < 0).float().mean())

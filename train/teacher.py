@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from ndtool.errors import NdtoolError
 from ndtool.train.widening.context import Solver, Stored
-from ndtool.train.widening.layout import Axis, as_slice, student_index
+from ndtool.train.widening.layout import Axis, Expansion, as_slice, part_index
 from ndtool.train.widening.passes import rewrite, solve
-from ndtool.train.widening.trace import trace
+from ndtool.train.widening.trace import Traced, trace
 
 Index = tuple[Tensor | None, ...]
 
@@ -21,7 +22,7 @@ class Sharing:
     """Where the student lies in the teacher. A parameter or buffer has the same name in both.
 
     index: of every shared parameter, for each axis the int64 positions (student's size,) in the teacher's axis;
-        None: the whole axis.
+        None: the same entries in both.
     own: parameters that the student does not share: BatchNorm's affine ones, and those that the forward pass does
         not use.
     own_index: of BatchNorm's parameters and buffers (running statistics), the positions of the student's channels in
@@ -131,11 +132,7 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
     if isinstance(expand, bool) or not isinstance(expand, int) or expand < 1:
         raise NdtoolError(f"expand is {expand!r}: it must be a whole number of at least 1")
     traced = trace(student, example)
-    names = {
-        name: id(tensor)
-        for named in (traced.root.named_parameters(), traced.root.named_buffers())
-        for name, tensor in named
-    }
+    names = _names(traced)
     solver = solve(traced)
     if expand > 1 and not any((solver.groups.widths(axis.ids, 2) > 1).any() for axis in _all_axes(solver)):
         raise NdtoolError(
@@ -147,6 +144,27 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
     return Widened(teacher.train(student.training), sharing)
 
 
+def subnetworks(student: nn.Module, example: Tensor, expand: int, *, count: int, seed: int) -> list[Widened]:
+    """Random networks between the student and the teacher that `widen` makes of it.
+
+    In each, every group of channels that must be equally wide is 1 to `expand` times as wide as the student's, drawn
+    by `seed`. `sharing.index` says where all of its parameters, BatchNorm's too, lie in the teacher's of the same name;
+    its own weights are not meant to be used. Raises NdtoolError as `widen`.
+    """
+    draw = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        traced = trace(student, example)
+        names, parameters = _names(traced), {name for name, _ in student.named_parameters()}
+        solver = solve(traced)
+        widths = {group: int(draw.integers(1, expand, endpoint=True)) for group in solver.groups.free()}
+        network = rewrite(traced, solver, widths, example.device)
+        used = {name: solver.stored[key] for name, key in names.items() if name in parameters and key in solver.stored}
+        index = {name: _positions(solver, stored, widths, expand) for name, stored in used.items()}
+        made.append(Widened(network.train(student.training), Sharing(index, frozenset(), {})))
+    return made
+
+
 def embed(widened: Widened, student: nn.Module) -> None:
     """Give the teacher the student's values (weights, BatchNorm parameters and statistics) in the student's part."""
     theirs = dict(widened.teacher.named_parameters()) | dict(widened.teacher.named_buffers())
@@ -154,6 +172,12 @@ def embed(widened: Widened, student: nn.Module) -> None:
     with torch.no_grad():
         for name in (*widened.sharing.index, *widened.sharing.own_index):
             widened.sharing.set_part(name, theirs[name], ours[name])
+
+
+def _names(traced: Traced) -> dict[str, int]:
+    """The id() of every parameter and buffer, by name; rewriting exchanges them."""
+    named = (traced.root.named_parameters(), traced.root.named_buffers())
+    return {name: id(tensor) for each in named for name, tensor in each}
 
 
 def _all_axes(solver: Solver) -> list[Axis]:
@@ -166,16 +190,17 @@ def _sharing(solver: Solver, names: Mapping[str, int], parameters: set[str], exp
     for name, key in names.items():
         stored = solver.stored.get(key)
         if stored is not None and stored.own:
-            own[name] = _positions(solver, stored, expand)
+            own[name] = _positions(solver, stored, 1, expand)
         elif stored is not None and name in parameters:
-            shared[name] = _positions(solver, stored, expand)
+            shared[name] = _positions(solver, stored, 1, expand)
     return Sharing(shared, frozenset(parameters - shared.keys()), own)
 
 
-def _positions(solver: Solver, stored: Stored, expand: int) -> Index:
+def _positions(solver: Solver, stored: Stored, part: Expansion, expand: int) -> Index:
+    """Where a tensor of the network expanded by `part` lies in that of the network expanded by `expand`."""
     result: list[Tensor | None] = []
     for axis in stored.axes:
-        widths = solver.groups.widths(axis.ids, expand)
-        whole = int(widths.max(initial=1)) == 1
-        result.append(None if whole else torch.from_numpy(student_index(widths, axis.inner)))
+        narrow, wide = (solver.groups.widths(axis.ids, each) for each in (part, expand))
+        same = np.array_equal(narrow, wide)
+        result.append(None if same else torch.from_numpy(part_index(narrow, wide, axis.inner)))
     return tuple(result)

@@ -108,7 +108,8 @@ def wire(config: TrainConfig, run: RunFolder, data: Data) -> Training:
     _check_fits(config.model, data)
     student = build(config.model).to(device)
     example = torch.zeros(2, *config.model.input_shape, device=device)
-    method = METHODS[config.method](config, data.task, student, example)
+    teacher = config.teacher or (str(run.teacher.path) if config.trains_teacher else None)
+    method = METHODS[config.method](replace(config, teacher=teacher), data.task, student, example)
     optimizer = make_optimizer(
         config.optimizer,
         method.parameters(),

@@ -43,7 +43,10 @@ def test_whole_numbers_serve_as_floats():
         ({"epochs": 3.5}, "epochs = 3.5 is of the wrong type: give a value of type int"),
         ({"epochs": True}, "epochs = True is of the wrong type"),
         ({"epochs": 0}, "epochs = 0 is out of range"),
-        ({"method": "netdistiler"}, "method = 'netdistiler' is unknown: choose from netdistiller, vanilla"),
+        (
+            {"method": "netdistiler"},
+            "method = 'netdistiler' is unknown: choose from netdistiller, inplace, netaug, kd, vanilla",
+        ),
         ({"model": {"name": "resnet8"}}, "model.input_shape is missing"),
         ({"model": "resnet8"}, "model = 'resnet8' is of the wrong type"),
         ({"lr": float("nan")}, "lr = nan is out of range"),

@@ -12,6 +12,7 @@ from ndtool.train.config import TrainConfig
 from ndtool.train.data import Data, Split
 from ndtool.train.interrupt import deferred_interrupt
 from ndtool.train.loop import evaluate, fit, load_run_data
+from ndtool.train.methods import METHODS
 from ndtool.train.metrics import read_metrics
 from ndtool.train.models import ModelSpec
 from ndtool.train.run import RunFolder, last_run
@@ -84,8 +85,10 @@ def stop_at(epoch: int, step: int):
         {"method": "vanilla"},
         {"method": "netdistiller", "ema": 0.9},
         {"method": "netdistiller", "optimizer": "adamw", "epochs": 2},
+        {"method": "netaug", "epochs": 2},
+        {"method": "kd", "epochs": 2},
     ],
-    ids=["vanilla", "netdistiller-ema", "netdistiller-adamw"],
+    ids=["vanilla", "netdistiller-ema", "netdistiller-adamw", "netaug", "kd"],
 )
 @pytest.mark.parametrize(("epoch", "step"), [(2, 2), (1, 5)])
 def test_a_resumed_training_ends_with_the_same_bits(settings, epoch, step, data, tmp_path):
@@ -116,14 +119,14 @@ def test_a_resumed_training_ends_with_the_same_bits(settings, epoch, step, data,
     assert without_times(parts) == without_times(whole)
 
 
-@pytest.mark.parametrize("method", ["vanilla", "netdistiller"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_training_learns_and_leaves_a_complete_run(method, data, tmp_path):
     config = config_of(method=method, epochs=12, ema=0.5 if method == "vanilla" else 0.0)
     run = RunFolder.create(tmp_path / "run", config)
     standings = []
     result = fit(config, run, data=data, progress=standings.append)
     assert result.test.accuracy > 0.8
-    assert (result.teacher_test is None) == (method == "vanilla")
+    assert (result.teacher_test is None) == (method in ("vanilla", "netaug"))
     assert last_run() == run
 
     # what was validated and tested is what ships, bit for bit
@@ -142,14 +145,16 @@ def test_a_training_learns_and_leaves_a_complete_run(method, data, tmp_path):
     assert accuracies[result.best_epoch - 1] == max(accuracies)
     assert list((run.path / "tensorboard").glob("events*"))
 
+    standings = [standing for standing in standings if not standing.of_teacher]
     assert [(s.epoch, s.step) for s in standings[:3]] == [(1, 2), (1, 4), (1, 5)]
     last = standings[-1]
     assert (last.epoch, last.epochs, last.step, last.steps, last.eta) == (12, 12, 5, 5, 0.0)
     assert last.validation is not None
     assert last.student_accuracy is not None
     assert last.images_per_second > 0
-    for name in ("teacher_accuracy", "conflict_rate", "mean_cosine"):
-        assert (getattr(last, name) is None) == (method == "vanilla")
+    assert (last.teacher_accuracy is None) == (method == "vanilla")
+    for name in ("conflict_rate", "mean_cosine"):
+        assert (getattr(last, name) is not None) == (method in ("netdistiller", "inplace"))
 
 
 def test_metrics_have_a_line_per_report_and_validation(data, tmp_path):

@@ -36,6 +36,7 @@ def made(name: str, shape=None, classes=10, **arguments) -> nn.Module:
         ("mcunet", (3, 80, 80), 2, {}, 11_578_816, 432_746),
         ("mcunet-in3", (3, 176, 176), 1000, {}, 81_785_520, 737_408),
         ("mobilenetv2-tiny", (3, 144, 144), 1000, {}, 23_499_152, 750_280),
+        ("mobilenetv2-micro", (3, 32, 32), 10, {}, 1_434_432, 53_962),  # ours
         # The papers: 300 M and 3.4 M; 56 M and 2.5 M; MobileNetV1: 569 M and 4.2 M.
         ("mobilenetv2", (3, 224, 224), 1000, {"width": 1.0}, 300_774_272, 3_504_872),
         ("mobilenetv3-small", (3, 224, 224), 1000, {}, 56_510_400, 2_542_856),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ndtool.train.widening.layout import Axis, Groups, Ids, Layout, fixed
+from ndtool.train.widening.layout import Axis, Expansion, Groups, Ids, Layout, fixed
 from ndtool.train.widening.trace import Traced
 
 
@@ -137,7 +137,7 @@ class Reorder(nn.Module):
 class Rewriter:
     """Builds the teacher's graph once all widths are known."""
 
-    def __init__(self, solver: Solver, expand: int, device: torch.device) -> None:
+    def __init__(self, solver: Solver, expand: Expansion, device: torch.device) -> None:
         self.solver = solver
         self.expand = expand
         self.device = device

@@ -5,13 +5,14 @@ widened group owns a block of `expand` neighbours, an entry of the fixed group o
 order, and the student's own entry is the first of its block. A layout is the ids of all axes of one tensor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
+Expansion = int | Mapping[int, int]  # of all groups alike, or of each by its number in Groups.free()
 Layout = tuple[Ids, ...]
 
 
@@ -45,10 +46,16 @@ class Groups:
         """Whether no entry can be widened, as far as is known."""
         return not self.widths(ids, 2).max(initial=1) > 1
 
-    def widths(self, ids: Ids, expand: int) -> Ids:
-        """Teacher entries that each entry of the student's axis owns: (len(ids),), each 1 or `expand`."""
-        roots, inverse = np.unique(ids, return_inverse=True)
-        return np.array([1 if self._find(root) == 0 else expand for root in roots.tolist()], np.int64)[inverse]
+    def widths(self, ids: Ids, expand: Expansion) -> Ids:
+        """Teacher entries that each entry of the student's axis owns: (len(ids),), 1 where it is fixed."""
+        members, inverse = np.unique(ids, return_inverse=True)
+        roots = [self._find(member) for member in members.tolist()]
+        each = [1 if root == 0 else expand if isinstance(expand, int) else expand[root] for root in roots]
+        return np.array(each, np.int64)[inverse]
+
+    def free(self) -> list[int]:
+        """The numbers of the groups that can be widened, one for all that are tied."""
+        return sorted({self._find(member) for member in range(len(self._parent))} - {0})
 
     def _find(self, x: int) -> int:
         while self._parent[x] != x:
@@ -72,7 +79,17 @@ def starts(widths: Ids) -> Ids:
 
 def student_index(widths: Ids, inner: int = 1) -> Ids:
     """Where the student's entries of an axis lie in the teacher's."""
-    return (starts(widths)[:, None] * inner + np.arange(inner)).ravel()
+    return part_index(np.ones_like(widths), widths, inner)
+
+
+def part_index(part: Ids, widths: Ids, inner: int = 1) -> Ids:
+    """Where the entries of a network whose blocks are `part` wide lie in one whose blocks are `widths` wide.
+
+    Of every block it has the first ones; both (axis,), part <= widths.
+    """
+    within = np.arange(part.sum()) - np.repeat(starts(part), part)
+    first = np.repeat(starts(widths), part) + within
+    return (first[:, None] * inner + np.arange(inner)).ravel()
 
 
 def owners(widths: Ids, inner: int = 1) -> Ids:

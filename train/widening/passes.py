@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from ndtool.errors import NdtoolError
 from ndtool.train.widening.context import RefusedError, Rewriter, Solver, Stored, fixed_layout, holds_tensor
 from ndtool.train.widening.layers import adapt
-from ndtool.train.widening.layout import Axis, Layout, fixed, owners
+from ndtool.train.widening.layout import Axis, Expansion, Layout, fixed, owners
 from ndtool.train.widening.operators import NUMBERS, rule_of
 from ndtool.train.widening.trace import Traced
 
@@ -83,7 +83,7 @@ def _describe(s: Solver, node: fx.Node) -> str:
     return f"{node.name!r} ({name}{f' in module {stack[-1][0]!r}' if stack else ''})"
 
 
-def rewrite(traced: Traced, solver: Solver, expand: int, device: torch.device) -> fx.GraphModule:
+def rewrite(traced: Traced, solver: Solver, expand: Expansion, device: torch.device) -> fx.GraphModule:
     """Write the teacher; the root's layers are widened in place."""
     w = Rewriter(solver, expand, device)
     numbers = []

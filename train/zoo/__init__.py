@@ -31,6 +31,9 @@ ZOO: Mapping[str, Entry] = MappingProxyType(
         "mobilenetv2-tiny": Entry(
             mobilenetv2.mobilenetv2_tiny, mobilenetv2.TINY_INPUT_SHAPE, "NetAug's MobileNetV2-Tiny, a smaller head"
         ),
+        "mobilenetv2-micro": Entry(
+            mobilenetv2.mobilenetv2_micro, mobilenetv2.MICRO_INPUT_SHAPE, "the same blocks for images of 32 pixels"
+        ),
         "mobilenetv3-small": Entry(
             mobilenetv3.mobilenetv3_small, mobilenetv3.INPUT_SHAPE, "squeeze-excite and hard-swish"
         ),
