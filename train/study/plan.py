@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ndtool.errors import NdtoolError
 from ndtool.train.config import METHOD_SETTINGS, TrainConfig
@@ -80,7 +81,7 @@ def _is_inert(name: str, method: str) -> bool:
 
 def _without_inert(config: TrainConfig) -> TrainConfig:
     """The defaults in place of settings that the method does not look at, so that equal trainings are equal."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
     return replace(config, **{name: defaults[name] for name in defaults if _is_inert(name, config.method)})
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "ndtool", "font.size": 9, "axes.spines.top": False}
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ndtool", "font.size": 9, "axes.spines.top": False}
 _STYLE |= {"axes.spines.right": False, "legend.frameon": False}
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -37,10 +37,12 @@ def draw(found: Found, folder: Path) -> list[Path]:
 
 def _accuracy(runs: Runs) -> "Figure":
     """The student on the validation part: mean over seeds, and the range."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _panels(1)
     for name, results in runs.items():
         _band(axes[0], name, _curves(results, lambda epoch: epoch["student"]))
-    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set(xlabel="epoch", ylabel=f"{_unit(runs)} of the student, validation")
     axes[0].legend()
     return figure
@@ -48,12 +50,14 @@ def _accuracy(runs: Runs) -> "Figure":
 
 def _teacher(runs: Runs) -> "Figure":
     """Student and teacher that are trained together, on the validation part."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _panels(len(runs))
     for axis, (name, results) in zip(axes, runs.items(), strict=True):
         _band(axis, "student", _curves(results, lambda epoch: epoch["student"]))
         if "teacher" in results[0]["history"][0]:
             _band(axis, "teacher", _curves(results, lambda epoch: epoch["teacher"]))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel="epoch", title=name)
         axis.legend()
     axes[0].set_ylabel(f"{_unit(runs)}, validation")
