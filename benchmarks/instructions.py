@@ -88,6 +88,17 @@ _ALU = {"add", "addw", "sub", "subw", "rsb", "adc", "sbc", "mov", "movw", "movt"
 _ALU |= {"bic", "cmp", "cmn", "tst", "teq", "adr"}
 
 
+# Of these kinds, what a core without the DSP extension has all the same.
+_PLAIN = {"mul", "smull", "umull", "mla", "mls", "smlal", "umlal", "ssat", "usat"}
+_PACKS = {"pkhbt", "pkhtb", "sxtb16", "uxtb16"} | {n for n in _EXTENDS if n.startswith(("sxta", "uxta"))}
+
+
+def is_dsp(instruction: Instruction) -> bool:
+    """Whether an instruction needs the DSP extension of Armv7E-M and Armv8-M (Armv7-M ARM, A4.4)."""
+    computes = instruction.kind in (Kind.MULTIPLY, Kind.MAC, Kind.SIMD) and instruction.name not in _PLAIN
+    return computes or instruction.name in _PACKS
+
+
 @cache
 def _disassembler() -> Any:
     import capstone

@@ -11,11 +11,12 @@ import numpy as np
 
 from ndtool.benchmarks.board import Board, BoardLink, require_board
 from ndtool.benchmarks.build import Firmware, build_firmware
-from ndtool.benchmarks.counts import Counts, Segments, decoded
+from ndtool.benchmarks.counts import Counts, Edge, Segments, decoded
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.emulator import BOARD_INIT, START, STOP, Emulator, UnicornEmulator
 from ndtool.benchmarks.firmware_sources import ARENA, end_symbols, linker_script, main_c
 from ndtool.benchmarks.inputs import Inputs, MemoryPort, Ports, Sample, elf_ports, library_ports, samples_for
+from ndtool.benchmarks.instructions import is_dsp
 from ndtool.benchmarks.placement import USUAL, Placement
 from ndtool.benchmarks.profile import Profile
 from ndtool.benchmarks.results import Cost, FunctionResult, LayerResult, Measurement, OnBoard, Peak, SampleResult, Sram
@@ -246,6 +247,15 @@ def _differing(expected: Sample, found: Sample) -> int:
 # Accounting
 
 
+def _refuse_dsp(elf: FirmwareElf, target: Target, edges: Sequence[Edge]) -> None:
+    """Raise NdtoolError where DSP instructions were executed for a core without them: Unicorn's Cortex-M3 has some."""
+    if target.core.features.dsp:
+        return
+    for instruction in (i for edge in edges for i in edge.block.instructions if is_dsp(i)):
+        place = f"{instruction.address:#010x} in {elf.where(instruction.address)}"
+        raise NdtoolError(f"{elf.path}: {instruction.text!r} at {place}: a {target.core.name} has no DSP extension")
+
+
 def _account(
     library: CLibrary | None,
     elf: FirmwareElf,
@@ -260,6 +270,7 @@ def _account(
     worst = max(runs, key=lambda run: (run.counts.instructions or 0, run.counts.cycles or 0))
     timing = TimingModel(target, simulated=bool(worst.counts.events)) if worst.counts.edges and not fast else None
     edges = decoded(worst.counts, elf, {})
+    _refuse_dsp(elf, target, edges)
     none = [Cycles(issue=0.0, stalls=0.0, branch=0.0)] * len(edges)
     profile = Profile(edges=edges, cycles=timing.cycles(edges) if timing else none)
     parts = {key: _told(cost, timing is not None) for key, cost in profile.by_segment().items()}

@@ -68,8 +68,8 @@ def large() -> bytes:
 
 BENCH = ("bench", "small.int8.tflite")
 CHECK = ("check", "small.int8.tflite")
-BOARDS = "nrf52840, nrf5340, psoc62, rp2040, stm32f746, stm32g0b1, stm32h743, stm32h7a3, stm32l4r5"
-BOARDS += ", stm32u385, stm32u575"
+BOARDS = "m467, nrf52840, nrf5340, psoc62, rp2040, stm32f103, stm32f746, stm32g0b1, stm32h743, stm32h7a3"
+BOARDS += ", stm32l4r5, stm32u385, stm32u575"
 FORMS = "give a run, an int8 .tflite or an .elf file, or a MODEL"
 
 
@@ -164,6 +164,19 @@ def test_a_model_too_large_for_its_board_is_exit_1(ndtool):
     failed = [finding["key"] for finding in json.loads(checked.out)["findings"] if not finding["ok"]]
     assert failed == ["sram"]
     assert checked.err.endswith("large@nrf52840: check failed: SRAM\n")
+
+
+def test_weights_too_large_for_a_small_flash_are_exit_1(ndtool):
+    weights = np.random.default_rng(0).integers(-127, 128, (300, 500), dtype=np.int8)
+    ends = [T(shape=(1, 500), scale=0.1), T(shape=(1, 300), scale=9.0)]
+    Path("wide.tflite").write_bytes(
+        single_op("FULLY_CONNECTED", [ends[0], constant(weights, "int8", scale=0.01)], [ends[1]])
+    )
+    done = ndtool("bench", "wide.tflite", "--target", "stm32f103", "--runs", "1")
+    assert done.code == 1
+    assert "flash exceeded by" in done.out
+    assert "bit-exact" in done.out
+    assert "Cortex-M3 not validated" in done.out
 
 
 def test_bytes_that_differ_are_exit_1(ndtool, monkeypatch):

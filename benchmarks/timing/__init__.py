@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ndtool.benchmarks.counts import Edge, Pace
 from ndtool.benchmarks.memory import PER_CYCLE, Event
 from ndtool.benchmarks.targets import Target
-from ndtool.benchmarks.timing import cortex_m0plus, cortex_m4, cortex_m7, cortex_m33
+from ndtool.benchmarks.timing import cortex_m0plus, cortex_m3, cortex_m4, cortex_m7, cortex_m33
 from ndtool.benchmarks.timing.about import About, about
 from ndtool.benchmarks.timing.pipeline import Pipeline, Rules
 
@@ -14,6 +14,7 @@ RULES: dict[str, Rules] = {
     "cortex-m7": cortex_m7.RULES,
     "cortex-m4": cortex_m4.RULES,
     "cortex-m33": cortex_m33.RULES,
+    "cortex-m3": cortex_m3.RULES,
     "cortex-m0plus": cortex_m0plus.RULES,
 }
 

@@ -14,7 +14,7 @@ class Features:
     dsp: bool = False  # the DSP extension: SMLAD, SXTB16
     unaligned: bool = False  # unaligned 32-bit loads
     dual_issue: bool = False  # a load beside a multiplication in one cycle
-    long_multiply: bool = True  # 32 x 32 to 64 bits in one instruction
+    long_multiply: bool = True  # 32 x 32 to 64 bits at the price of a product of 32 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

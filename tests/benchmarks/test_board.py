@@ -35,7 +35,7 @@ needs_gdb = pytest.mark.skipif(
     not any(map(shutil.which, gdb_mi.PROGRAMS)), reason=f"neither {' nor '.join(gdb_mi.PROGRAMS)} is installed"
 )
 needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed")
-CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus")
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus")
 
 
 def free_port() -> int:

@@ -49,7 +49,7 @@ def emulate(elf: FirmwareElf, core: str = "cortex-m7", **how) -> UnicornEmulator
     return UnicornEmulator(elf, target.core, target.memory, how.pop("segments", PLAIN), **how)
 
 
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus"])
 @pytest.mark.parametrize("optimise", ["-O1", "-O3"])
 def test_block_counts_equal_a_hook_on_every_instruction(elf, core, optimise):
     program = elf(VARIED, core=core, optimise=optimise)
@@ -115,13 +115,15 @@ def test_rewinding_repeats_a_run_exactly(elf):
 
 
 SMLAD = 'int main(void) { ndtool_start(); __asm__ volatile(".short 0xfb21, 0x1201"); ndtool_stop(); }'
+SXTB16 = 'int main(void) { ndtool_start(); __asm__ volatile(".short 0xfa2f, 0xf180"); ndtool_stop(); }'
 UNALIGNED = "int main(void) { ndtool_start(); (void)*(volatile uint32_t *)0x20000101u; ndtool_stop(); }"
 
 
-def test_a_cortex_m0plus_refuses_smlad(elf):
-    program = elf(SMLAD, core="cortex-m0plus")
-    with pytest.raises(NdtoolError, match=r"fault at 0x08\w+ in main\S*: undefined instruction .* cortex-m0plus"):
-        emulate(program, "cortex-m0plus").run()
+@pytest.mark.parametrize(("core", "source"), [("cortex-m0plus", SMLAD), ("cortex-m3", SXTB16)])
+def test_a_core_without_dsp_refuses_it(elf, core, source):
+    program = elf(source, core=core)
+    with pytest.raises(NdtoolError, match=rf"fault at 0x08\w+ in main\S*: undefined instruction .* {core}"):
+        emulate(program, core).run()
     assert emulate(program, "cortex-m4").run().instructions > 0
 
 

@@ -9,7 +9,7 @@ from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 from ndtool.tests.benchmarks import tiny
 
-CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus")
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus")
 
 
 def outputs(keep, dtype=np.int8):
@@ -170,3 +170,12 @@ def test_a_firmware_with_markers_is_measured(link, tmp_path):
 def test_qemu_does_not_take_a_users_firmware(link):
     with pytest.raises(NdtoolError, match="linked for its own board"):
         measure(link(USER), load_target("cortex-m7"), inputs=RandomInputs(), emulator="qemu")
+
+
+@pytest.mark.parametrize("instruction", [".short 0xfb22, 0x2202", ".short 0xfa42, 0xf282"], ids=["smlad", "sxtab"])
+def test_dsp_instructions_of_firmware_are_refused_where_the_core_has_none(link, instruction):
+    """Those that Unicorn's Cortex-M3 executes all the same."""
+    path = link(USER.replace("for (int i", f'__asm__ volatile("{instruction}" ::: "r2"); for (int i'), core="cortex-m3")
+    assert measure(path, load_target("cortex-m4"), inputs=RandomInputs()).cost.instructions > 0
+    with pytest.raises(NdtoolError, match=r"at 0x08\w+ in twice\S*: a cortex-m3 has no DSP extension"):
+        measure(path, load_target("cortex-m3"), inputs=RandomInputs())

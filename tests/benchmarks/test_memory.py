@@ -107,8 +107,11 @@ int main(void)
 """
 
 
+BOARDS = ["stm32f746", "stm32h7a3", "stm32l4r5", "stm32u575", "stm32g0b1", "stm32f103", "nrf52840", "rp2040"]
+
+
 @pytest.mark.parametrize("source", [VARIED, STREAMS], ids=["varied", "streams"])
-@pytest.mark.parametrize("board", ["stm32f746", "stm32h7a3", "stm32l4r5", "stm32u575", "stm32g0b1"])
+@pytest.mark.parametrize("board", BOARDS)
 def test_the_simulation_in_c_equals_the_one_in_python(elf, board, source):
     target = load_target(board)
     program = elf(source, core=target.core.name)

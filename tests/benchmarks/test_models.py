@@ -8,8 +8,8 @@ from ndtool.benchmarks.targets import load_target
 from ndtool.export.c import compile_tflite
 
 MODELS = ("ad", "ic", "kws", "vww", "mcunet_vww")
-CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus")
-FAST = {("ad", "cortex-m7"), ("kws", "cortex-m0plus")}
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus")
+FAST = {("ad", "cortex-m7"), ("kws", "cortex-m0plus"), ("ad", "cortex-m3")}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_model_is_bit_exact_on_a_core(shared, name, core):
     library = compile_tflite(path, golden=0, features=target.core.features)
     m = measure(library, target, inputs=RandomInputs(count=2), reference=path.read_bytes())
     assert m.bit_exact is True
-    assert m.macs < m.cost.instructions < 30 * m.macs
+    assert m.macs / 2 < m.cost.instructions < 30 * m.macs  # twelve instructions can make sixteen products
     assert m.sram.stack < 2048
     assert m.flash.weights >= library.weight_bytes
     assert sum(layer.cost.instructions for layer in m.layers) + m.glue.instructions == m.cost.instructions

@@ -18,7 +18,7 @@ LONG = tiny.SCALE.replace(
 
 
 @needs_qemu
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus"])
 def test_qemu_agrees_with_unicorn(core, tmp_path):
     library, target = tiny.library(float_ends=True, kernels={"nd_scale.c": LONG}), load_target(core)
     ours = measure(library, target, inputs=RandomInputs(), keep=tmp_path / "unicorn")

@@ -26,6 +26,12 @@ FLOAT_ADD = bytes.fromhex("71ee821a")  # vadd.f32 s3, s3, s4
 FLOAT_LOAD = bytes.fromhex("d2ed002a")  # vldr s5, [r2]
 FLOAT_LOAD_POST = bytes.fromhex("f2ec012a")  # vldmia r2!, {s5}
 LOAD_NEXT, LOAD_AFTER = bytes.fromhex("5168"), bytes.fromhex("9168")  # ldr r1, [r2, #4]; ldr r1, [r2, #8]
+LOAD_OTHER_POST = bytes.fromhex("53f8041b")  # ldr r1, [r3], #4
+STORE_POST = bytes.fromhex("42f8041b")  # str r1, [r2], #4
+MUL = bytes.fromhex("5543")  # muls r5, r2, r5
+MLA = bytes.fromhex("03fb0455")  # mla r5, r3, r4, r5
+SMULL = bytes.fromhex("83fb0456")  # smull r5, r6, r3, r4
+UMLAL = bytes.fromhex("e3fb0456")  # umlal r5, r6, r3, r4
 PUSH = bytes.fromhex("f0b5")  # push {r4-r7, lr}
 
 
@@ -58,6 +64,14 @@ def behind(core: str, first: tuple[bytes, ...], second: tuple[bytes, ...]) -> fl
         ("cortex-m4", (LOAD,), 2),
         ("cortex-m4", (LOAD, LOAD_OTHER), 3),  # the second is pipelined
         ("cortex-m4", (PUSH,), 6),
+        ("cortex-m3", (LOAD, LOAD_OTHER), 3),
+        ("cortex-m3", (LOAD_WIDE_POST, LOAD_OTHER_POST), 4),  # not where they update their base
+        ("cortex-m3", (STORE_POST, ADD), 2),
+        ("cortex-m3", (LOAD_WIDE_POST, STORE_POST), 4),
+        ("cortex-m3", (MUL, MUL), 2),
+        ("cortex-m3", (MLA, MLA), 4),
+        ("cortex-m3", (SMULL, UMLAL), 11),
+        ("cortex-m4", (MLA, SMULL, UMLAL), 3),
         ("cortex-m33", (LOAD, ADD_OTHER), 2),
         ("cortex-m33", (LOAD, ADD), 3),  # load to use
         ("cortex-m4", (LOAD_WIDE_POST, LOAD_WIDE_POST), 3),  # an updated base does not hinder it
@@ -90,7 +104,7 @@ def test_a_sequence_takes_its_cycles(core, parts, cycles):
 
 
 @pytest.mark.parametrize(
-    ("core", "taken"), [("cortex-m0plus", 1), ("cortex-m4", 2), ("cortex-m33", 1), ("cortex-m7", 0)]
+    ("core", "taken"), [("cortex-m0plus", 1), ("cortex-m3", 2), ("cortex-m4", 2), ("cortex-m33", 1), ("cortex-m7", 0)]
 )
 def test_a_taken_branch_costs_its_refill(core, taken):
     first = block(ADD, BACK)
@@ -167,3 +181,9 @@ def test_if_then_makes_the_next_instruction_conditional():
 def test_unknown_code_still_counts():
     strange = bytes.fromhex("ffffffff00bf")
     assert count(strange) == len(decode(0, strange).instructions) == 2
+
+
+@pytest.mark.parametrize("name", ["cortex-m3", "stm32f103"])
+def test_a_core_without_programs_from_silicon_says_so_and_states_no_error(name):
+    about = TimingModel(load_target(name)).about
+    assert (about.validated, about.error, about.trust) == (False, None, "Cortex-M3 not validated")

@@ -98,6 +98,14 @@ def test_the_manifest_names_boards_and_fits_on_one_round_alone():
     assert elsewhere
 
 
+def test_programs_that_were_built_again_are_not_fitted_and_need_not_be_there(tmp_path):
+    points, elsewhere = read_points()
+    rebuilt = [point for point in points if not point.exact]
+    assert {point.target for point in rebuilt} == {"m467", "nrf5340", "stm32l4r5"}
+    assert not any(point.fit or point.function for point in rebuilt)
+    assert list(compare(rebuilt, elsewhere, tmp_path)) == []
+
+
 def test_another_file_than_the_one_on_silicon_is_refused(image):
     _, path, _ = image
     points, elsewhere = read_points()
@@ -147,6 +155,7 @@ def test_nine_of_ten_programs_keep_the_error_that_is_stated(tmp_path):
     assert (earned["points"], earned["boards"]) == (10, {"stm32f746": 10})
     assert earned["error"] == pytest.approx(0.08, abs=0.0011)
     assert earned["error_without_memory"] == 0.5
+    assert accuracy([_comparison(0.1, sha256=None)]) == {}  # built again: states nothing
     rows = {row[1]: row for row in summary(found)}
     assert rows["exact, integer"][2:5] == (10, pytest.approx(0.045), pytest.approx(0.09))
     assert rows["exact, float"][2] == 1

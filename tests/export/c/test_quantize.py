@@ -71,7 +71,7 @@ def test_what_is_no_number_is_the_zero_point_and_what_is_too_large_saturates(ker
     np.testing.assert_array_equal(quantised(kernel, x, 1e-12, 100), [100, 127, -128, 127, -128, 100, 100])
 
 
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m3", "cortex-m0plus"])
 def test_it_is_on_emulated_cores(core):
     scale, zero_point = 0.0371, -5
     x = near_halves(scale)
