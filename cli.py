@@ -26,6 +26,7 @@ from ndtool.options import (
     source_options,
     training_options,
 )
+from ndtool.train.launch import launched, launched_first
 
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
@@ -84,7 +85,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _failed(error: Exception, line: str) -> int:
     """Say in one line what is wrong; of several processes under torchrun, one says it, and all end without ado."""
-    if not _one_of_several():
+    if not launched():
         click.echo(line, err=True)
         return 2
     from ndtool.train.distributed import tell
@@ -92,10 +93,6 @@ def _failed(error: Exception, line: str) -> int:
     tell(error, line, lambda line: click.echo(line, err=True))
     sys.stdout.flush()
     os._exit(2)  # threads of the communication may not be waited for: the others may have gone
-
-
-def _one_of_several() -> bool:
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
 
 
 def _one_line(text: str) -> str:
@@ -118,7 +115,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
             raise NdtoolError(f"{path}: [{name}] is no command of ndtool: use one of {', '.join(cli.commands)}")
         settings[name] = _section(path, name, section, command)
     ctx.default_map = settings
-    if not _one_of_several() or os.environ["RANK"] == "0":
+    if launched_first():
         click.echo(f"settings from {path}", err=True)
 
 
@@ -349,7 +346,7 @@ def compare(
     from ndtool.console import note, table, training_progress
     from ndtool.train.setup import parse_value, prepare
     from ndtool.train.study import Study, plan_jobs, plan_variants, report
-    from ndtool.train.study.table import HEADINGS, Row, cells
+    from ndtool.train.study.table import HEADINGS, cells
 
     config, _ = prepare(model, data, progress=note, **settings)
     values = {name: [parse_value(value) for value in each] for name, each in vary.items()}
@@ -363,13 +360,13 @@ def compare(
         )
     summary = report.write(study, jobs)
     if as_json:
-        echo_json(summary)
+        echo_json(summary.to_dict())
     else:
-        accuracy = report.is_accuracy(summary)
-        rows = [cells(Row(**row), accuracy=accuracy) for row in summary["rows"]]
-        table(f"{study.path}: test part, {'percent' if accuracy else 'squared error'}", HEADINGS, rows)
+        rows = [cells(row, accuracy=summary.of_accuracies) for row in summary.rows]
+        unit = "percent" if summary.of_accuracies else "squared error"
+        table(f"{study.path}: test part, {unit}", HEADINGS, rows)
     if not done:
-        note(f"stopped with {len(summary['missing'])} of {len(jobs)} trainings missing; the same command goes on")
+        note(f"stopped with {len(summary.missing)} of {len(jobs)} trainings missing; the same command goes on")
     return 0 if done else 130
 
 

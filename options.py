@@ -7,6 +7,10 @@ from typing import Any
 
 import click
 
+from ndtool.train.choices import CHOICES
+
+METHODS = CHOICES["method"]
+
 
 def data_option(required: bool = False) -> Callable[..., Any]:
     """--data, as every command takes it."""
@@ -24,11 +28,6 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)
 
 
-METHODS = ("netdistiller", "inplace", "netaug", "kd", "vanilla")
-DISTILLATIONS = ("kl", "adaptive-kl", "alpha", "dkd", "tempered")
-SURGERIES = ("tensor", "network", "none")
-
-
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The settings of a training but its method, seed and kd's teacher, named as in TrainConfig."""
     for option in reversed(
@@ -39,7 +38,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--micro-batches", type=int, help="Parts of a batch, one at a time.  [default: one per process]"
             ),
-            click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="[default: sgd]"),
+            click.option("--optimizer", type=click.Choice(CHOICES["optimizer"]), help="[default: sgd]"),
             click.option(
                 "--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]"
             ),
@@ -49,7 +48,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--label-smoothing", type=float, help="[default: 0.0]"),
             click.option(
                 "--distill",
-                type=click.Choice(DISTILLATIONS),
+                type=click.Choice(CHOICES["distill"]),
                 help="Distillation term.  [default: kl]",
             ),
             click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]"),
@@ -57,7 +56,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--augment-weight", type=float, help="Of netaug, the weight α.  [default: 1.0]"),
             click.option(
                 "--surgery",
-                type=click.Choice(SURGERIES),
+                type=click.Choice(CHOICES["surgery"]),
                 help="Over what gradients are compared.  [default: tensor]",
             ),
             click.option(
@@ -71,7 +70,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--task",
-                type=click.Choice(["classification", "reconstruction"]),
+                type=click.Choice(CHOICES["task"]),
                 help="[default: of the data or model]",
             ),
             click.option("--validation", type=float, help="Part of the training data held out.  [default: 0.1]"),
@@ -192,7 +191,7 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Per channel, of pixels / 255, as the model was trained.  [default: of the data]",
         ),
         click.option("--std", metavar="S,S,S", help="Per channel, with --mean."),
-        click.option("--task", type=click.Choice(["classification", "reconstruction"]), help="[default: of the data]"),
+        click.option("--task", type=click.Choice(CHOICES["task"]), help="[default: of the data]"),
         click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
         model_options,
         data_option(),

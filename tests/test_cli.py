@@ -464,7 +464,8 @@ def test_help_names_every_command_with_examples(ndtool) -> None:
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
-    from ndtool.train.config import CHOICES, TrainConfig
+    from ndtool.train.choices import CHOICES
+    from ndtool.train.config import TrainConfig
     from ndtool.train.models import ModelSpec
 
     spec = ModelSpec(name="resnet8", input_shape=(1, 8, 8), classes=10)

@@ -12,10 +12,10 @@ from typing import Any
 import tomli_w
 
 from ndtool.errors import NdtoolError
+from ndtool.train.choices import CHOICES
 from ndtool.train.data import Normalisation
 from ndtool.train.models import ModelSpec
 
-METHOD_NAMES = ("netdistiller", "inplace", "netaug", "kd", "vanilla")
 METHOD_SETTINGS: Mapping[str, frozenset[str]] = types.MappingProxyType(  # those that not every method looks at
     {
         "netdistiller": frozenset({"expand", "distill", "distill_weight", "temperature", "surgery"}),
@@ -23,15 +23,6 @@ METHOD_SETTINGS: Mapping[str, frozenset[str]] = types.MappingProxyType(  # those
         "netaug": frozenset({"expand", "augment_weight"}),
         "kd": frozenset({"expand", "distill", "distill_weight", "temperature", "teacher"}),
         "vanilla": frozenset(),
-    }
-)
-CHOICES: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
-    {
-        "task": ("classification", "reconstruction"),
-        "method": METHOD_NAMES,
-        "optimizer": ("sgd", "adamw"),
-        "distill": ("kl", "adaptive-kl", "alpha", "dkd", "tempered"),
-        "surgery": ("tensor", "network", "none"),
     }
 )
 RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive

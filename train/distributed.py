@@ -20,7 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
+from ndtool.train.launch import launched
 
 PATIENCE = timedelta(hours=1)  # with processes that download or decode data while the others wait
 
@@ -56,11 +57,6 @@ class Ranks:
         return self.rank == 0
 
 
-def launched() -> bool:
-    """Whether torchrun, or something that sets the same variables, started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
-
-
 def current() -> Ranks:
     """This process among those it has joined."""
     if not (dist.is_available() and dist.is_initialized()):
@@ -89,7 +85,7 @@ def _join() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise NdtoolError(
-            f"cannot reach the other processes ({_first_line(error)}): start them with torchrun"
+            f"cannot reach the other processes ({first_line(error)}): start them with torchrun"
         ) from error
 
 
@@ -190,13 +186,9 @@ def _lost() -> Iterator[None]:
         yield
     except RuntimeError as error:  # gloo's and NCCL's errors are no more than that
         raise LostProcessError(
-            f"another process of the training has ended ({_first_line(error)}): go on from the last checkpoint "
+            f"another process of the training has ended ({first_line(error)}): go on from the last checkpoint "
             "with --resume"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def average_(tensors: Sequence[Tensor]) -> None:

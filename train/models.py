@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
 from ndtool.train.callables import imported, is_callable_spec, users_code
 from ndtool.train.data import CLASSIFICATION
 from ndtool.train.teacher import widen
@@ -228,7 +228,7 @@ def _load(path: Path) -> Any:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise NdtoolError(f"{path}: not readable as safetensors: {_first_line(error)}") from error
+            raise NdtoolError(f"{path}: not readable as safetensors: {first_line(error)}") from error
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # any file may be given, and fails in any way
@@ -258,7 +258,3 @@ def _without_prefix(weights: dict[str, Tensor], model: nn.Module) -> dict[str, T
 def _few(names: list[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

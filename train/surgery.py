@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GRANULARITIES = ("tensor", "network", "none")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:

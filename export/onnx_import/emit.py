@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ndtool.errors import first_line
 from ndtool.export.onnx_import.problems import UnsupportedError
 from ndtool.export.onnx_import.reader import LARGEST, OnnxNode
 
@@ -66,9 +67,8 @@ class Emitter:
                 result = function(*args, **kwargs)
         except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError) as error:
             self.graph.erase_node(node)
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UnsupportedError(
-                f"PyTorch refuses it ({reason})", "check the node's attributes and shapes"
+                f"PyTorch refuses it ({first_line(error)})", "check the node's attributes and shapes"
             ) from error
         if isinstance(result, Tensor) and math.prod(result.shape) > LARGEST:
             raise UnsupportedError(f"its result has {math.prod(result.shape)} elements", "use a smaller input size")

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from ndtool.errors import first_line
 from ndtool.export.onnx_import.problems import UnsupportedError
-from ndtool.export.onnx_import.reader import LARGEST, OnnxNode, first_line
+from ndtool.export.onnx_import.reader import LARGEST, OnnxNode
 
 # fmt: off
 FOLDABLE = frozenset((

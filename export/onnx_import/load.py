@@ -8,9 +8,9 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from torch import fx
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
 from ndtool.export.onnx_import.build import build
-from ndtool.export.onnx_import.reader import OnnxGraph, first_line, read_onnx
+from ndtool.export.onnx_import.reader import OnnxGraph, read_onnx
 
 TOLERANCE = 1e-4  # of the largest output
 HALF_TOLERANCE = 2e-2  # where the file computes in float16

@@ -11,7 +11,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
 
 OLDEST_OPSET = 9
 LARGEST = 2**26  # elements of a tensor: keeps a hostile file from filling the memory
@@ -83,11 +83,6 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None) -> OnnxGraph:
         outputs=tuple(output.name for output in model.graph.output),
         model=model,
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _load(path: Path) -> onnx.ModelProto:

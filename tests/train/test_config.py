@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from ndtool.errors import NdtoolError
-from ndtool.train.config import METHOD_NAMES, TrainConfig, differences
+from ndtool.train.choices import CHOICES
+from ndtool.train.config import TrainConfig, differences
 from ndtool.train.data import Normalisation
 from ndtool.train.methods import METHODS
 from ndtool.train.models import ModelSpec
@@ -78,7 +79,7 @@ def test_differences_are_named():
 
 
 def test_every_method_can_be_chosen():
-    assert tuple(METHODS) == METHOD_NAMES
+    assert tuple(METHODS) == CHOICES["method"]
 
 
 def test_the_settings_are_plain(tmp_path: Path):

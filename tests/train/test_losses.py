@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from ndtool.train.config import CHOICES
+from ndtool.train.choices import CHOICES
 from ndtool.train.losses import (
     DISTILLATIONS,
     ENTROPY_FLOOR,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
 from ndtool.train.data.source import Part, Source
 
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise NdtoolError(f"{path}: not readable as .npz of plain arrays: {_first_line(error)}") from error
+        raise NdtoolError(f"{path}: not readable as .npz of plain arrays: {first_line(error)}") from error
 
 
 def from_arrays(name: str, parts: Mapping[str, tuple[Any, Any]], classes: tuple[str, ...] | None = None) -> Source:
@@ -126,7 +126,3 @@ def _column(y: Any, what: str) -> np.ndarray:
     if array.dtype.kind not in "biuUS":
         raise NdtoolError(f"{what}: its type is {array.dtype}: give class numbers, from 0")
     return array.astype(str) if array.dtype.kind == "S" else array
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

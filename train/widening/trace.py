@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ndtool.errors import NdtoolError
+from ndtool.errors import NdtoolError, first_line
 
 # Sizes that depend on the batch are those that differ between two runs.
 PROBE_BATCHES = (2, 3)
@@ -64,7 +64,7 @@ def trace(student: nn.Module, example: Tensor) -> Traced:
         graph = _Tracer().trace(root)
     except (*_FAILURES, AttributeError, NotImplementedError) as error:
         raise NdtoolError(
-            f"the forward pass of {type(student).__name__} cannot be traced by torch.fx ({_first_line(error)}): "
+            f"the forward pass of {type(student).__name__} cannot be traced by torch.fx ({_first_sentence(error)}): "
             "make its control flow independent of the data"
         ) from error
     required = [n.target for n in graph.nodes if n.op == "placeholder" and (not n.args or n.target.startswith("*"))]
@@ -81,12 +81,11 @@ def trace(student: nn.Module, example: Tensor) -> Traced:
         except _FAILURES as error:
             raise NdtoolError(
                 f"the network fails on an input of shape ({batch}, {', '.join(map(str, example.shape[1:]))}) "
-                f"({_first_line(error)}): check the input shape, and that any batch size is accepted"
+                f"({_first_sentence(error)}): check the input shape, and that any batch size is accepted"
             ) from error
         runs.append(recorder.values)
     return Traced(root, graph, {node: (runs[0][node], runs[1][node]) for node in graph.nodes})
 
 
-def _first_line(error: Exception) -> str:
-    """The first sentence of its first line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
+def _first_sentence(error: Exception) -> str:
+    return first_line(error).split(". ")[0]
