@@ -67,9 +67,14 @@ def save(path: Path, checkpoint: Checkpoint | Best) -> None:
 def load_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     """The checkpoint to resume `config` from. Raises NdtoolError where it is none, or belongs to other settings."""
     checkpoint = Checkpoint(**_load(path, Checkpoint))
-    if changed := differences(TrainConfig.from_toml(checkpoint.config), config):
-        raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
+    require_same(TrainConfig.from_toml(checkpoint.config), config)
     return checkpoint
+
+
+def require_same(begun: TrainConfig, config: TrainConfig) -> None:
+    """Raise NdtoolError where a training that was begun is to go on with other settings, naming them."""
+    if changed := differences(begun, config):
+        raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
 
 
 def load_best(path: Path) -> Best:

@@ -139,9 +139,7 @@ def reestimate_batchnorm(
         model(x)
         table[number] = torch.cat([tensor.flatten().double() for tensor in statistics]).cpu()
     if ranks.world > 1:
-        sum_(
-            [table]
-        )  # of rows of which all but one are 0: so the means below are the same bits however they came about
+        sum_([table])  # all rows but one's own are 0: so the means are the same bits however they came about
     means = table.mean(0).split([tensor.numel() for tensor in statistics])
     for tensor, mean in zip(statistics, means, strict=True):
         tensor.copy_(mean.view(tensor.shape))

@@ -13,7 +13,7 @@ from ndtool import __version__
 from ndtool.errors import NdtoolError
 from ndtool.files import remove_unfinished, reserve, write_atomic
 from ndtool.train import checkpoint as checkpoints
-from ndtool.train.config import TrainConfig, differences
+from ndtool.train.config import TrainConfig
 from ndtool.train.data import Batches, Data, Split, load_data
 from ndtool.train.distributed import SharedError, any_, on_first, stepping
 from ndtool.train.evaluation import Score, evaluate, reestimate_batchnorm
@@ -65,11 +65,11 @@ def fit(
     After each epoch the student is extracted, its BatchNorm statistics are re-estimated on training samples, and it is
     validated; best.pt keeps the best as it was validated, bit for bit. The test data are read once, at the end, with
     it; then student.safetensors and result.json are written. kd without a teacher trains one first, in the same way, in
-    a run folder within the run. `data` None loads what the settings name. `progress` is
-    called every `log_every` steps and at the end of an epoch. What an earlier run left in the folder is removed once
-    the settings are known to fit; with `resume` the training goes on from last.pt instead, on the CPU to weights that
-    are bit-identical to those of an uninterrupted one. SIGINT and SIGTERM (or KeyboardInterrupt from `progress`) stop
-    it after the step, saved. A step whose loss or gradient is no number is skipped, and counted in the metrics.
+    a run folder within the run. `data` None loads what the settings name. `progress` is called every `log_every` steps
+    and at the end of an epoch. What an earlier run left in the folder is removed once the settings are known to fit;
+    with `resume` the training goes on from last.pt instead, on the CPU to weights that are bit-identical to those of an
+    uninterrupted one. SIGINT and SIGTERM (or KeyboardInterrupt from `progress`) stop it after the step, saved. A step
+    whose loss or gradient is no number is skipped, and counted in the metrics.
 
     Processes that have joined (`distributed.joined`) call this alike and train together: each takes its share of every
     batch, and the first alone reads checkpoints, writes into the folder and calls `progress`.
@@ -108,8 +108,7 @@ def _to_resume(run: RunFolder, config: TrainConfig) -> checkpoints.Checkpoint | 
     """
     if run.last.is_file() or run.student.is_file() or not run.config.is_file():
         return checkpoints.load_checkpoint(run.last, config)
-    if changed := differences(run.load_config(), config):
-        raise NdtoolError(f"cannot resume with other settings ({'; '.join(changed)}): resume with those of the run")
+    checkpoints.require_same(run.load_config(), config)
     return None
 
 

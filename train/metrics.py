@@ -166,13 +166,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def history(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each epoch's validation, and where the method has them the means of its tensors' cosines and conflicts."""
-    epochs = []
+    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
     for line in lines:
-        if line["event"] != "validation":
-            continue
+        by_epoch.setdefault(line["epoch"], []).append(line)
+    epochs = []
+    for line in (line for line in lines if line["event"] == "validation"):
         epoch = {name: line[name] for name in ("epoch", "student", "teacher") if name in line}
         for name in ("cosines", "conflicts"):
-            rows = [each[name] for each in lines if each["epoch"] == line["epoch"] and name in each]
+            rows = [each[name] for each in by_epoch[line["epoch"]] if name in each]
             if rows:
                 epoch[name] = [round(sum(column) / len(rows), 4) for column in zip(*rows, strict=True)]
         epochs.append(epoch)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ndtool.train.data.draws import seed_of
 from ndtool.train.distributed import Ranks, average_
 from ndtool.train.methods import Method, StepMetrics
 
@@ -66,7 +66,7 @@ def gradients_of(
     for number, (part_x, part_y) in enumerate(zip(x.chunk(parts), y.chunk(parts), strict=True)):
         if number:
             statistics.go_back()
-        torch.manual_seed(_seed(seed, step, ranks.rank * parts + number))
+        torch.manual_seed(seed_of(seed, step, ranks.rank * parts + number))
         found, metrics = method.gradients(part_x, part_y)
         gradients = _sum(gradients, found)
         if parts > 1:
@@ -79,10 +79,6 @@ def gradients_of(
             _copy(statistics.averaged, moved)
     average_(gradients)
     return replace(_mean(seen), **method.merge(gradients))
-
-
-def _seed(seed: int, step: int, part: int) -> int:
-    return int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _sum(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:

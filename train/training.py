@@ -130,7 +130,6 @@ def wire(
     """Model, method, optimiser and average from the settings; the same again for the same seed, in every process.
 
     `parts`: what a training that is resumed cut its batches into.
-
     `start`: the weights to begin with, None for fresh ones, or where they are restored afterwards.
 
     Raises:

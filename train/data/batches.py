@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from ndtool.errors import NdtoolError
 from ndtool.train.data.augment import Augment, augmentation, change_colours, cut_out, move_pixels
 from ndtool.train.data.crops import cropped
 from ndtool.train.data.dataset import Data, OnDemand, Split
-from ndtool.train.data.draws import Draws
+from ndtool.train.data.draws import Draws, seed_of
 
 _ORDER, _SAMPLE, _AUGMENT = range(3)  # streams of random numbers that do not disturb each other
 
@@ -85,8 +84,7 @@ class Batches:
             yield from _read_ahead(x, indices, seed)
 
     def _seed(self, stream: int) -> int:
-        entropy = [self.shuffle_seed or 0, self.epoch, stream]
-        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        return seed_of(self.shuffle_seed or 0, self.epoch, stream)
 
 
 def _read_ahead(x: OnDemand, indices: list[Tensor], seed: int) -> Iterator[Tensor]:

@@ -45,6 +45,11 @@ class Draws:
         return low + (self.uniform(purpose) * (high - low)).floor().long()
 
 
+def seed_of(*entropy: int) -> int:
+    """A seed in [0, 2^63) that several numbers decide together."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
 def sample_seeds(seed: int, indices: Tensor) -> list[int]:
     """A seed in [0, 2^63) for each of the samples `indices` (B,), for what draws its random numbers itself."""
     return [int(key >> np.uint64(1)) for key in _mixed(_sample_keys(seed, indices))]
