@@ -9,8 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,8 +208,6 @@ def main(
     spec = ModelSpec(name=model, input_shape=shape, classes=classes)
     costs = measure(TrainConfig(model=spec, data="made", **settings), rounds=rounds)  # type: ignore[arg-type]
     if as_json:
-        from dataclasses import asdict
-
         echo_json({**asdict(costs), "bound": BOUND, "parts": dict(parts(costs))})
     else:
         _show(costs, model, settings)
@@ -218,14 +215,17 @@ def main(
 
 
 def _show(costs: Costs, model: str, settings: dict[str, int]) -> None:
-    milliseconds: Callable[[float], str] = lambda seconds: f"{1000 * seconds:.1f}"  # noqa: E731
+    def milliseconds(seconds: float) -> str:
+        return f"{1000 * seconds:.1f}"
+
     title = (
         f"{model}, batch {settings['batch_size']}, r = {settings['expand']}, {costs.device}, {costs.threads} threads"
     )
     rows = [(step.name, milliseconds(step.whole), f"{step.images_per_second:.0f}") for step in costs.steps]
     table(title, ("method", "ms a step", "images a second"), rows)
-    whole = sum(seconds for _, seconds in parts(costs))
-    rows = [(name, milliseconds(seconds), f"{100 * seconds / whole:.0f} %") for name, seconds in parts(costs)]
+    of_step = parts(costs)
+    whole = sum(seconds for _, seconds in of_step)
+    rows = [(name, milliseconds(seconds), f"{100 * seconds / whole:.0f} %") for name, seconds in of_step]
     table("a step of netdistiller", ("part", "ms", "share"), rows)
     low, *_, high = sorted(costs.ratios)
     verdict = "within" if costs.ratio <= BOUND else "above"

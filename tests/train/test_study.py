@@ -129,7 +129,7 @@ def test_only_what_is_missing_is_trained(study):
 def test_a_study_leaves_tables_and_figures(study):
     jobs = quick_jobs()
     worked(study, jobs)
-    summary = report.write(study, jobs)
+    summary = report.write(study, jobs).to_dict()
     assert [row["variant"] for row in summary["rows"]] == ["vanilla", "kd", "netdistiller", "teacher"]
     assert summary["missing"] == []
     assert summary["settings"]["epochs"] == 1

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ndtool.train.study.plan import TEACHER, Job
+from ndtool.train.study.plan import Job
 
 Found = Sequence[tuple[Job, Mapping[str, Any]]]
+_Runs = dict[int, tuple[Job, Mapping[str, Any]]]  # by seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +34,18 @@ class Row:
 
 def rows_of(found: Found) -> list[Row]:
     """A row for each variant that has a result, in the order of the results; the teacher alone comes last."""
-    by_variant: dict[str, dict[int, tuple[Job, Mapping[str, Any]]]] = {}
-    for job, result in found:
+    by_variant: dict[str, _Runs] = {}
+    for job, result in sorted(found, key=lambda each: each[0].is_teacher):
         by_variant.setdefault(job.variant, {})[job.config.seed] = (job, result)
     seconds = {job.name: float(result["seconds"]) for job, result in found}
-    names = sorted(by_variant, key=lambda name: name.startswith(TEACHER))
-    baseline = "vanilla" if "vanilla" in by_variant else names[0] if names else ""
-    return [_row(name, by_variant[name], by_variant[baseline], seconds, name == baseline) for name in names]
+    baseline = "vanilla" if "vanilla" in by_variant else next(iter(by_variant), "")
+    return [_row(name, runs, by_variant[baseline], seconds, name == baseline) for name, runs in by_variant.items()]
 
 
 def _row(
     name: str,
-    runs: Mapping[int, tuple[Job, Mapping[str, Any]]],
-    baseline: Mapping[int, tuple[Job, Mapping[str, Any]]],
+    runs: _Runs,
+    baseline: _Runs,
     seconds: Mapping[str, float],
     is_baseline: bool,
 ) -> Row:

@@ -10,6 +10,7 @@ from typing import Any
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 from ndtool.train.config import TrainConfig, differences
+from ndtool.train.data import Data
 from ndtool.train.loop import Report, fit, load_run_data
 from ndtool.train.run import RunFolder
 from ndtool.train.study.plan import Job
@@ -57,13 +58,17 @@ class Study:
         `fit` does; what is finished by then is kept.
         """
         self.check(jobs)
+        loaded: dict[int, Data] = {}  # of the last seed: the variants of a study share their data
         while not all(self._is_done(job, jobs) for job in jobs):
             with self._next(jobs) as job:
                 if job is None:
                     time.sleep(_POLL_SECONDS)
                     continue
                 started(job, jobs.index(job) + 1, len(jobs))
-                if not self._train(job, progress):
+                seed = job.config.seed
+                if seed not in loaded:
+                    loaded = {seed: load_run_data(job.config)}
+                if not self._train(job, loaded[seed], progress):
                     return False
         return True
 
@@ -79,12 +84,12 @@ class Study:
                     return
         yield None
 
-    def _train(self, job: Job, progress: Report | None) -> bool:
+    def _train(self, job: Job, data: Data, progress: Report | None) -> bool:
         run = self.run(job)
         config = job.config
         if job.teacher is not None:
             config = TrainConfig.from_dict(config.to_dict() | {"teacher": str(self.run(job.teacher).path)})
-        result = fit(config, run, data=load_run_data(config), resume=run.last.is_file(), progress=progress)
+        result = fit(config, run, data=data, resume=run.last.is_file(), progress=progress)
         if result.interrupted:
             return False
         record = {"variant": job.variant, "config": job.config.to_dict(), "result": run.result()}
