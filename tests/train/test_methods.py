@@ -1,35 +1,16 @@
 import copy
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from ndtool.errors import NdtoolError
+from ndtool.tests.train.steps import NETS, SHAPE, batch, config_of, method_of
 from ndtool.train.config import TrainConfig
 from ndtool.train.losses import DISTILLATIONS
-from ndtool.train.methods import METHODS, NetDistiller, Vanilla, step
+from ndtool.train.methods import METHODS, InPlace, NetAug, NetDistiller, Vanilla, step
 from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import widen
-
-NETS = Path(__file__).with_name("nets.py")
-SHAPE = (2, 6, 6)
-
-
-def config_of(**settings):
-    spec = ModelSpec(name=f"{NETS}:convolutional", input_shape=SHAPE, classes=3)
-    return TrainConfig(model=spec, data="digits", **settings)
-
-
-def method_of(config, kind=None, seed=0):
-    torch.manual_seed(seed)
-    student = build(config.model)
-    return METHODS[kind or config.method](config, "classification", student, torch.zeros(2, *config.model.input_shape))
-
-
-def batch(seed=1, count=8):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, *SHAPE, generator=generator), torch.randint(3, (count,), generator=generator)
 
 
 def test_vanilla_leaves_the_gradient_of_the_loss():
@@ -130,7 +111,7 @@ def test_the_extracted_student_equals_the_functional_one():
     assert not torch.equal(method.student().state_dict()["0.weight"], before)
 
 
-@pytest.mark.parametrize("kind", [Vanilla, NetDistiller])
+@pytest.mark.parametrize("kind", [Vanilla, NetDistiller, InPlace, NetAug])
 def test_a_state_restores_the_method(kind):
     name = next(name for name, method in METHODS.items() if method is kind)
     one, other = (method_of(config_of(method=name), seed=seed) for seed in (0, 1))

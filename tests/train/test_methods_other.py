@@ -2,38 +2,19 @@
 
 import copy
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from ndtool.errors import NdtoolError
+from ndtool.tests.train.steps import NETS, SHAPE, batch, config_of, method_of
 from ndtool.train.config import TrainConfig
 from ndtool.train.loop import fit
-from ndtool.train.methods import METHODS, step
+from ndtool.train.methods import step
 from ndtool.train.models import ModelSpec, build
 from ndtool.train.run import RunFolder, last_run
 from ndtool.train.teacher import embed, subnetworks, widen
-
-NETS = Path(__file__).with_name("nets.py")
-SHAPE = (2, 6, 6)
-
-
-def config_of(**settings):
-    spec = ModelSpec(name=f"{NETS}:convolutional", input_shape=SHAPE, classes=3)
-    return TrainConfig(model=spec, data="digits", **settings)
-
-
-def method_of(config, seed=0):
-    torch.manual_seed(seed)
-    student = build(config.model)
-    return METHODS[config.method](config, "classification", student, torch.zeros(2, *SHAPE))
-
-
-def batch(seed=1, count=8):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, *SHAPE, generator=generator), torch.randint(3, (count,), generator=generator)
 
 
 def saved_teacher(folder, config, *, shape=SHAPE):
@@ -134,19 +115,6 @@ def test_netaug_adds_the_loss_of_a_random_wider_network():
         assert method._drawn() in drawn  # until the step is taken
         step(method, x, y)
     assert len(drawn) > 3
-
-
-@pytest.mark.parametrize("name", ["inplace", "netaug"])
-def test_a_state_restores_the_method(name):
-    one, other = (method_of(config_of(method=name, expand=2), seed=seed) for seed in (0, 1))
-    x, y = batch()
-    step(one, x, y)
-    other.load_state_dict({key: tensor.clone() for key, tensor in one.state_dict().items()})
-    assert torch.equal(one.student()(x), other.student()(x))
-    step(one, x, y)
-    step(other, x, y)
-    for a, b in zip(one.parameters(), other.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
 
 
 class StoppedError(Exception):

@@ -1,5 +1,7 @@
 """Small TFLite files from numpy, C libraries run on the host, and LiteRT's reference beside them."""
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -192,7 +194,9 @@ def host_compiler(name: str = "cc") -> tuple[str, ...]:
 @cache
 def objects() -> Path:
     """Where compiled kernels, which are the same in every library, are kept for a test run."""
-    return Path(tempfile.mkdtemp(prefix="ndtool-objects-"))
+    folder = Path(tempfile.mkdtemp(prefix="ndtool-objects-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def build(
