@@ -69,6 +69,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]"),
             click.option("--amp/--no-amp", default=None, help="bfloat16 autocast, on CUDA only.  [default: amp]"),
+            click.option("--compile/--no-compile", default=None, help="torch.compile.  [default: no-compile]"),
             click.option(
                 "--augment",
                 help="none, crop, flip-crop, resized-crop, ... (docs/training.md).  [default: what suits the data]",

@@ -477,8 +477,8 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
         if name in ("lr", "weight_decay"):
             attribute = "learning_rate" if name == "lr" else "decay"
             expected = f"{getattr(sgd, attribute)} for sgd, {getattr(adamw, attribute)} for adamw"
-        elif name == "amp":
-            expected = "amp" if sgd.amp else "no-amp"
+        elif name in ("amp", "compile"):
+            expected = name if getattr(sgd, name) else f"no-{name}"
         elif hasattr(sgd, name) and name not in (
             "data",
             "model",

@@ -64,12 +64,12 @@ class TrainConfig:
     SGD, Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one.
     distill, distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of
     the wider network's loss. surgery: over what gradients are compared. teacher_fade: the last part of all steps, over
-    which the teacher's gradient on what it shares falls to 0. ema: decay of the moving average of all
-    weights, 0 for none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA
-    only. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as `batches` takes it.
-    validation: part of the training data that is held out. normalisation: None takes the data's own. bn_samples:
-    training samples on which the student's BatchNorm is re-estimated before each validation. log_every: steps per line
-    of the metrics.
+    which the teacher's gradient on what it shares falls to 0. ema: decay of the moving average of all weights, 0 for
+    none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile:
+    torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
+    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
+    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
+    log_every: steps per line of the metrics.
     """
 
     model: ModelSpec
@@ -97,6 +97,7 @@ class TrainConfig:
     ema: float = 0.0
     clip: float = 5.0
     amp: bool = True
+    compile: bool = False
     seed: int = 0
     device: str = "auto"
     augment: str = "auto"
@@ -158,9 +159,9 @@ class TrainConfig:
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs, one "name: old -> new" each; where it runs and how often it logs do not count."""
+    """What differs, one "name: old -> new" each; where and in what form it runs does not count, nor logging."""
     before, after = _flat(old.to_dict()), _flat(new.to_dict())
-    names = sorted((before.keys() | after.keys()) - {"device", "log_every"})
+    names = sorted((before.keys() | after.keys()) - {"device", "compile", "log_every"})
     return [
         f"{name}: {before.get(name, 'default')} -> {after.get(name, 'default')}"
         for name in names

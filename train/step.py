@@ -58,7 +58,8 @@ def gradients_of(
 
     `x`, `y` (B, ...) are this process's share of the batch, which is cut into `parts` of B / parts samples: each has
     batch statistics of its own, and random numbers (of dropout) that depend on the seed, the step and the part's place
-    in the whole batch alone. `step`, from 0, is one of `steps`. So the step is the same however many processes share the parts.
+    in the whole batch alone. So the step is the same however many processes share the parts. `step`, from 0, is one
+    of `steps`.
     """
     statistics.mark()
     gradients: list[Tensor] = []

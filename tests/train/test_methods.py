@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from ndtool.tests.train.steps import NETS, SHAPE, batch, config_of, method_of
 from ndtool.train.config import TrainConfig
 from ndtool.train.losses import DISTILLATIONS
 from ndtool.train.methods import METHODS, InPlace, NetAug, NetDistiller, Vanilla, step
+from ndtool.train.methods.base import _compiled
 from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import widen
 
@@ -28,8 +30,10 @@ def test_vanilla_leaves_the_gradient_of_the_loss():
 
 @pytest.mark.parametrize("surgery", ["tensor", "network", "none"])
 @pytest.mark.parametrize("distill", DISTILLATIONS)
-def test_a_step_is_the_documented_one(surgery, distill):
-    config = config_of(surgery=surgery, distill=distill, distill_weight=0.7, temperature=2.0, expand=2)
+@pytest.mark.parametrize(("progress", "beta"), [(0.0, 1.0), (0.75, 0.5)])
+def test_a_step_is_the_documented_one(surgery, distill, progress, beta):
+    settings = {"distill_weight": 0.7, "temperature": 2.0, "expand": 2, "teacher_fade": 0.5}
+    config = config_of(surgery=surgery, distill=distill, **settings)
     method, (x, y) = method_of(config), batch()
     teacher, student = copy.deepcopy(method.teacher()), method.student().train()
     sharing = widen(student, torch.zeros(2, *SHAPE), 2).sharing
@@ -50,9 +54,9 @@ def test_a_step_is_the_documented_one(surgery, distill):
     for name, part in parts.items():
         if surgery != "none" and dots[name] < 0:
             part = part - dots[name] / squares[name] * g_s[name]
-        sharing.set_part(name, g_t[name], part + g_s[name])
+        sharing.set_part(name, g_t[name], beta * part + g_s[name])
 
-    metrics = step(method, x, y)
+    metrics = step(method, x, y, progress)
     assert metrics.distill_loss.item() == pytest.approx(distance.item(), rel=1e-4)
     assert metrics.conflict_rate.item() == pytest.approx(sum(bool(d < 0) for d in dots.values()) / len(dots))
     for name, parameter in method.teacher().named_parameters():
@@ -77,6 +81,37 @@ def test_surgery_changes_the_step_where_gradients_conflict():
         assert same == (rate == 0)
         conflicts += rate > 0
     assert conflicts > 0
+
+
+def test_the_teacher_lets_go_of_shared_weights_over_the_last_part_of_the_steps():
+    weights = [method_of(config_of(teacher_fade=0.4))._teacher_weight(progress) for progress in (0.0, 0.6, 0.8, 0.99)]
+    assert weights == pytest.approx([1.0, 1.0, 0.5, 0.025])
+    assert method_of(config_of())._teacher_weight(0.99) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:dynamo_pgo")  # torch's own
+@pytest.mark.parametrize(("kind", "networks"), [(NetDistiller, 2), (NetAug, 2), (Vanilla, 1)])
+@pytest.mark.parametrize("compiler", ["c++", "/nowhere/c++"])
+def test_a_compiled_method_takes_the_same_step(kind, networks, compiler):
+    """Also where there is nothing to compile with: then the networks run as they are, and a warning says so."""
+    from torch._dynamo.utils import counters
+    from torch._inductor import config as inductor
+
+    torch._dynamo.reset()
+    _compiled.cache_clear()
+    counters.clear()
+    works = compiler == "c++"
+    name = next(name for name, method in METHODS.items() if method is kind)
+    plain = method_of(config_of(method=name))
+    with inductor.patch({"cpp.cxx": (compiler,), "force_disable_caches": True}):
+        compiled = method_of(config_of(method=name, compile=True))
+        with nullcontext() if works else pytest.warns(UserWarning, match="No working C"):
+            step(compiled, *batch())
+    step(plain, *batch())
+    assert counters["stats"]["unique_graphs"] == (networks + 1 if works else 0)  # with the one that was tried first
+    for mine, expected in zip(compiled.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(mine.grad, expected.grad, atol=1e-5)
 
 
 def test_each_network_has_its_own_batchnorm():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ndtool.errors import first_line
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import RECONSTRUCTION
 from ndtool.train.losses import DISTILLATIONS, accuracy, squared_error, task_loss
@@ -86,7 +90,7 @@ class Objective:
         if x.ndim == 4 and x.device.type != "mps":
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.amp and x.is_cuda):
-            return model(x) if weights is None else functional_call(model, weights, (x,))
+            return (_compiled(x.device) if self.config.compile else _run)(model, weights or {}, x)
 
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
         """The loss of the task: a scalar."""
@@ -101,6 +105,29 @@ class Objective:
         if self.task == RECONSTRUCTION:
             return squared_error(student, teacher)
         return DISTILLATIONS[self.config.distill](student, teacher, y, self.config.temperature)
+
+
+def _run(model: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    return functional_call(model, weights, (x,)) if weights else model(x)
+
+
+@cache
+def _compiled(device: torch.device) -> Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]:
+    """`_run` by torch.compile; as it is, with a warning, where that makes nothing for the device.
+
+    What of a network cannot be compiled runs as it is, too.
+    """
+    from torch import _dynamo, _logging  # a second of imports
+
+    _logging.set_logs(dynamo=logging.ERROR)  # its warnings are as long as a stack is deep
+    try:
+        torch.compile(torch.square, fullgraph=True)(torch.ones(2, device=device))
+    except (_dynamo.exc.TorchDynamoException, OSError) as error:
+        warnings.warn(f"torch.compile does not work here: {first_line(error)}", stacklevel=2)
+        return _run
+    _dynamo.config.suppress_errors = True
+    _dynamo.config.recompile_limit = 64  # netaug has nine networks
+    return torch.compile(_run, dynamic=False)
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -128,7 +128,6 @@ class NetDistiller(Joint):
         cosines = projection.cosines
         return {"conflict_rate": projection.conflict_rate, "mean_cosine": cosines.mean(), "cosines": cosines}
 
-
     def _teacher_weight(self, progress: float) -> float:
         """β: 1, and over the last part of the training, `teacher_fade`, linearly down to 0."""
         fade = self._config.teacher_fade
