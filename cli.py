@@ -18,6 +18,7 @@ from ndtool.options import (
     METHODS,
     board_options,
     data_option,
+    init_option,
     json_option,
     kernel_options,
     model_options,
@@ -191,7 +192,7 @@ def echo_json(value: Any) -> None:
     callback=_read_recipe,
     help="Settings by name (ndtool list recipes), or a .toml file of yours; flags win.",
 )
-@click.option("--init", metavar="RUN|WEIGHTS", help="Begin with the weights of a trained run, or of a file.")
+@init_option
 @click.option("--method", type=click.Choice(METHODS), help="How to train.  [default: netdistiller]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under runs/]")
 @click.option("--seed", type=int, help="[default: 0]")
@@ -301,8 +302,9 @@ def _require_data(model: str | None, data: str | None, init: str | None) -> str:
 
 
 @cli.command(short_help="Compare methods and settings over several seeds.")
-@click.argument("model")
-@data_option(required=True)
+@click.argument("model", required=False)
+@data_option()
+@init_option
 @click.option(
     "--methods",
     metavar="M,M,...",
@@ -324,8 +326,9 @@ def _require_data(model: str | None, data: str | None, init: str | None) -> str:
 @model_options
 @json_option
 def compare(
-    model: str,
-    data: str,
+    model: str | None,
+    data: str | None,
+    init: str | None,
     methods: tuple[str, ...],
     seeds: int,
     vary: Mapping[str, list[str]],
@@ -348,7 +351,7 @@ def compare(
     from ndtool.train.study import Study, plan_jobs, plan_variants, report
     from ndtool.train.study.table import HEADINGS, cells
 
-    config, _ = prepare(model, data, progress=note, **settings)
+    config, _ = prepare(model, _require_data(model, data, init), init=init, progress=note, **settings)
     values = {name: [parse_value(value) for value in each] for name, each in vary.items()}
     jobs = plan_jobs(plan_variants(config, methods, values), seeds)
     study = Study(out)

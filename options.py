@@ -23,6 +23,13 @@ def data_option(required: bool = False) -> Callable[..., Any]:
     )
 
 
+def init_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--init: what a training begins with."""
+    return click.option("--init", metavar="RUN|WEIGHTS", help="Begin with the weights of a trained run, or of a file.")(
+        function
+    )
+
+
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--json: the result as JSON on stdout, everything else on stderr."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(function)

@@ -423,6 +423,21 @@ def test_a_run_is_where_another_begins(ndtool, place: Path, tmp_path: Path) -> N
     assert f'init = "{place / "run"}"' in (tmp_path / "b" / "config.toml").read_text()
 
 
+def test_a_study_begins_with_a_run_too(ndtool, place: Path, tmp_path: Path) -> None:
+    words = ("--data", "floats.npz", "--methods", "vanilla", "--seeds", 1, "--epochs", 1, "--out", tmp_path / "study")
+    done = ndtool("compare", "--init", "run", *words)
+    assert done.code == 0, done.err
+    record = json.loads((tmp_path / "study" / "results" / "vanilla.seed-0.json").read_text())
+    assert record["config"]["init"] == str(place / "run")
+    (place / "run").rename(tmp_path / "run")
+    again = ndtool("compare", "--init", tmp_path / "run", *words)  # where it lies does not count
+    (tmp_path / "run").rename(place / "run")
+    assert again.code == 0, again.err
+    refused = ndtool("compare", *words)
+    assert refused.code == 2
+    assert "there is no model for floats.npz: name a MODEL, or begin with a trained run, --init RUN" in refused.err
+
+
 def _start(place: Path, *words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from ndtool.cli import main; main()", *map(str, words)]
     environment = {**os.environ, "NDTOOL_CACHE": str(place / "cache-of-processes")}

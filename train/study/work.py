@@ -144,6 +144,6 @@ def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
 
 def _nameless(config: TrainConfig) -> TrainConfig:
     values = config.to_dict()
-    values["data"] = Path(values["data"]).name
+    values |= {name: Path(values[name]).name for name in ("data", "init") if name in values}
     values["model"] = values["model"] | {"name": Path(values["model"]["name"]).name}
     return TrainConfig.from_dict(values)
