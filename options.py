@@ -47,10 +47,13 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--optimizer", type=click.Choice(CHOICES["optimizer"]), help="[default: sgd]"),
             click.option(
-                "--lr", type=float, help="Peak of the learning rate.  [default: 0.1 for sgd, 0.003 for adamw]"
+                "--lr",
+                type=float,
+                help="Peak of the learning rate.  "
+                "[default: 0.4 for sgd, BatchNorm and classes; else 0.1; 0.003 for adamw]",
             ),
             click.option("--momentum", type=float, help="Nesterov's, for sgd.  [default: 0.9]"),
-            click.option("--weight-decay", type=float, help="[default: 4e-05 for sgd, 0.01 for adamw]"),
+            click.option("--weight-decay", type=float, help="[default: 0.0005 for sgd, 0.01 for adamw]"),
             click.option("--warmup", type=float, help="Fraction of all steps.  [default: 0.05]"),
             click.option("--label-smoothing", type=float, help="[default: 0.0]"),
             click.option(

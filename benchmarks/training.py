@@ -65,7 +65,7 @@ class _Contender:
         self._method: Method = METHODS[config.method](config, "classification", student, example)
         self._parameters = self._method.parameters()
         self._optimizer = make_optimizer(
-            "sgd", self._parameters, lr=config.learning_rate, weight_decay=config.decay, momentum=config.momentum
+            "sgd", self._parameters, lr=0.1, weight_decay=config.decay, momentum=config.momentum
         )
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:

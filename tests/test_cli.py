@@ -489,9 +489,12 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
     checked = set()
     for name, option in options.items():
         stated = re.search(r"\[default: (.*)\]$", option.help or "")
-        if name in ("lr", "weight_decay"):
-            attribute = "learning_rate" if name == "lr" else "decay"
-            expected = f"{getattr(sgd, attribute)} for sgd, {getattr(adamw, attribute)} for adamw"
+        if name == "lr":
+            large, small = (sgd.learning_rate(normalised=normalised) for normalised in (True, False))
+            of_adamw = adamw.learning_rate(normalised=False)
+            expected = f"{large} for sgd, BatchNorm and classes; else {small}; {of_adamw} for adamw"
+        elif name == "weight_decay":
+            expected = f"{sgd.decay} for sgd, {adamw.decay} for adamw"
         elif name in ("amp", "compile"):
             expected = name if getattr(sgd, name) else f"no-{name}"
         elif hasattr(sgd, name) and name not in (

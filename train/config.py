@@ -49,7 +49,8 @@ RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
     }
 )
 _LEARNING_RATES = {"sgd": 0.1, "adamw": 3e-3}
-_WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.01}
+_NORMALISED = {"sgd": 0.4}
+_WEIGHT_DECAYS = {"sgd": 5e-4, "adamw": 0.01}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,16 @@ class TrainConfig:
     run or file of weights that it begins with, None for fresh ones. expand: r, the teacher's channels per channel of
     the student. batch_size: of all processes together. micro_batches: parts that each batch is cut into, computed one
     after another (less memory) or by several processes, each with batch statistics of its own; None takes as many as
-    there are processes. lr, weight_decay: None takes the optimiser's default (`learning_rate`, `decay`). momentum: of
-    SGD, Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one.
-    distill, distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of
-    the wider network's loss. surgery: over what gradients are compared. teacher_fade: the last part of all steps, over
-    which the teacher's gradient on what it shares falls to 0. ema: decay of the moving average of all weights, 0 for
-    none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile:
-    torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
-    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
-    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
-    log_every: steps per line of the metrics.
+    there are processes. lr, weight_decay: None takes a default (`learning_rate`, `decay`). momentum: of SGD,
+    Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one. distill,
+    distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of the wider
+    network's loss. surgery: over what gradients are compared. teacher_fade: the last part of all steps, over which the
+    teacher's gradient on what it shares falls to 0. ema: decay of the moving average of all weights, 0 for none. clip:
+    bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile: torch.compile
+    the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as `batches` takes
+    it. validation: part of the training data that is held out. normalisation: None takes the data's own. bn_samples:
+    training samples on which the student's BatchNorm is re-estimated before each validation. log_every: steps per line
+    of the metrics.
     """
 
     model: ModelSpec
@@ -116,10 +117,16 @@ class TrainConfig:
             if value is not None and not low <= value <= high:
                 raise NdtoolError(f"{name} = {value} is out of range: give a number from {low:g} to {high:g}")
 
-    @property
-    def learning_rate(self) -> float:
-        """The schedule's peak: `lr`, or the optimiser's default."""
-        return _LEARNING_RATES[self.optimizer] if self.lr is None else self.lr
+    def learning_rate(self, *, normalised: bool) -> float:
+        """The schedule's peak: `lr`, or the optimiser's default.
+
+        `normalised`: the student has BatchNorm and classifies. Without `init` it is then trained with larger steps: the
+        size of weights does not matter, and docs/results.md says what it is worth.
+        """
+        if self.lr is not None:
+            return self.lr
+        usual = _LEARNING_RATES[self.optimizer]
+        return _NORMALISED.get(self.optimizer, usual) if normalised and self.init is None else usual
 
     @property
     def decay(self) -> float:

@@ -188,7 +188,7 @@ def _train_epoch(
     config = training.config
     window = Window()
     for x, y in _batches(training):
-        lr = lr_at(training.step, steps=training.total_steps, base=config.learning_rate, warmup=config.warmup)
+        lr = lr_at(training.step, steps=training.total_steps, base=training.learning_rate, warmup=config.warmup)
         set_lr(training.optimizer, lr)
         metrics, stop = _step(training, x, y, interrupt)
         if metrics is None:
@@ -381,7 +381,7 @@ def _summary(training: Training, result: TrainResult, student: nn.Module) -> dic
         "shared": list(training.method.shared()),
         "parameters": cost.parameters,
         "macs": cost.macs,
-        "learning_rate": config.learning_rate,
+        "learning_rate": training.learning_rate,
         "weight_decay": config.decay,
         "device": str(training.device),
         "processes": training.ranks.world,

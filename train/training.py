@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import nn
 
 from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
-from ndtool.train.data import RECONSTRUCTION, Data
+from ndtool.train.data import CLASSIFICATION, RECONSTRUCTION, Data
 from ndtool.train.distributed import Ranks, SharedError, agree, average_, broadcast_, current, on_first
 from ndtool.train.evaluation import Score
 from ndtool.train.methods import METHODS, Method
@@ -36,6 +37,7 @@ class Training:
     ranks: Ranks
     batch_size: int  # of all processes together
     parts: int  # that a batch is cut into, over all processes
+    learning_rate: float  # the schedule's peak
     epoch_steps: int
     epoch: int = 0
     step_in_epoch: int = 0
@@ -148,10 +150,12 @@ def wire(
     method = METHODS[config.method](replace(config, teacher=teacher), data.task, student, example)
     if start is not None:
         load_method(start, method, fresh)
+    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in student.modules())
+    learning_rate = config.learning_rate(normalised=normalised and data.task == CLASSIFICATION)
     optimizer = make_optimizer(
         config.optimizer,
         method.parameters(),
-        lr=config.learning_rate,
+        lr=learning_rate,
         weight_decay=config.decay,
         momentum=config.momentum,
     )
@@ -177,6 +181,7 @@ def wire(
         ranks=ranks,
         batch_size=batch_size,
         parts=parts,
+        learning_rate=learning_rate,
         epoch_steps=len(data.train) // batch_size,
     )
 

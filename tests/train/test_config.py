@@ -64,10 +64,13 @@ def test_text_that_is_no_toml_is_refused():
 
 
 def test_the_optimiser_decides_the_rates_that_are_not_given():
-    assert (PLAIN.learning_rate, PLAIN.decay) == (0.1, 4e-5)
-    adamw = dataclasses.replace(PLAIN, optimizer="adamw")
-    assert (adamw.learning_rate, adamw.decay) == (3e-3, 0.01)
-    assert (FULL.learning_rate, FULL.decay) == (0.25, 0.0)
+    def rates(config):
+        return config.learning_rate(normalised=True), config.learning_rate(normalised=False), config.decay
+
+    assert rates(PLAIN) == (0.4, 0.1, 5e-4)
+    assert rates(dataclasses.replace(PLAIN, init="run")) == (0.1, 0.1, 5e-4)
+    assert rates(dataclasses.replace(PLAIN, optimizer="adamw")) == (3e-3, 3e-3, 0.01)
+    assert rates(FULL) == (0.25, 0.25, 0.0)
 
 
 def test_differences_are_named():
