@@ -70,11 +70,6 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Over what gradients are compared.  [default: tensor]",
             ),
             click.option(
-                "--teacher-fade",
-                type=float,
-                help="Last part of the steps, over which the teacher lets go of shared weights.  [default: 0.0]",
-            ),
-            click.option(
                 "--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]"
             ),
             click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]"),

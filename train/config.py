@@ -18,7 +18,7 @@ from ndtool.train.models import ModelSpec
 
 METHOD_SETTINGS: Mapping[str, frozenset[str]] = types.MappingProxyType(  # those that not every method looks at
     {
-        "netdistiller": frozenset({"expand", "distill", "distill_weight", "temperature", "surgery", "teacher_fade"}),
+        "netdistiller": frozenset({"expand", "distill", "distill_weight", "temperature", "surgery"}),
         "inplace": frozenset({"expand", "distill_weight", "temperature"}),
         "netaug": frozenset({"expand", "augment_weight"}),
         "kd": frozenset({"expand", "distill", "distill_weight", "temperature", "teacher"}),
@@ -39,7 +39,6 @@ RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(  # inclusive
         "distill_weight": (0.0, 1e6),
         "augment_weight": (0.0, 1e6),
         "temperature": (1e-3, 1e3),
-        "teacher_fade": (0.0, 1.0),
         "ema": (0.0, 0.99999999),
         "clip": (0.0, 1e12),
         "validation": (0.001, 0.9),
@@ -64,13 +63,12 @@ class TrainConfig:
     there are processes. lr, weight_decay: None takes a default (`learning_rate`, `decay`). momentum: of SGD,
     Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one. distill,
     distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of the wider
-    network's loss. surgery: over what gradients are compared. teacher_fade: the last part of all steps, over which the
-    teacher's gradient on what it shares falls to 0. ema: decay of the moving average of all weights, 0 for none. clip:
-    bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile: torch.compile
-    the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as `batches` takes
-    it. validation: part of the training data that is held out. normalisation: None takes the data's own. bn_samples:
-    training samples on which the student's BatchNorm is re-estimated before each validation. log_every: steps per line
-    of the metrics.
+    network's loss. surgery: over what gradients are compared. ema: decay of the moving average of all weights, 0 for
+    none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile:
+    torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
+    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
+    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
+    log_every: steps per line of the metrics.
     """
 
     model: ModelSpec
@@ -94,7 +92,6 @@ class TrainConfig:
     temperature: float = 1.0
     augment_weight: float = 1.0
     surgery: str = "tensor"
-    teacher_fade: float = 0.0
     ema: float = 0.0
     clip: float = 5.0
     amp: bool = True

@@ -225,7 +225,6 @@ def _step(training: Training, x: Tensor, y: Tensor, interrupt: Interrupt) -> tup
         parts=training.parts // ranks.world,
         seed=training.config.seed,
         step=training.step,
-        steps=training.total_steps,
         ranks=ranks,
     )
     norm = nn.utils.clip_grad_norm_(parameters, training.config.clip or float("inf"), foreach=True)

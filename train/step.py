@@ -51,15 +51,13 @@ def gradients_of(
     parts: int,
     seed: int,
     step: int,
-    steps: int,
     ranks: Ranks,
 ) -> StepMetrics:
     """Leave the gradient of a batch in `.grad` of the method's parameters; the means of the parts' metrics.
 
     `x`, `y` (B, ...) are this process's share of the batch, which is cut into `parts` of B / parts samples: each has
     batch statistics of its own, and random numbers (of dropout) that depend on the seed, the step and the part's place
-    in the whole batch alone. So the step is the same however many processes share the parts. `step`, from 0, is one
-    of `steps`.
+    in the whole batch alone. So the step is the same however many processes share the parts.
     """
     statistics.mark()
     gradients: list[Tensor] = []
@@ -80,7 +78,7 @@ def gradients_of(
             torch._foreach_div_(moved, parts)
             _copy(statistics.averaged, moved)
     average_(gradients)
-    return replace(_mean(seen), **method.merge(gradients, step / steps))
+    return replace(_mean(seen), **method.merge(gradients))
 
 
 def _sum(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:

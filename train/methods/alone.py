@@ -31,7 +31,7 @@ class Vanilla:
         accuracy = self._objective.accuracy(output, y)
         return found, StepMetrics(loss=loss, student_loss=loss, student_accuracy=accuracy)
 
-    def merge(self, gradients: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
         """See Method."""
         set_gradients(self.parameters(), gradients)
         return {}

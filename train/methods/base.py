@@ -47,10 +47,10 @@ class Method(Protocol):
     def gradients(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], StepMetrics]:
         """All gradients of one part of a batch, which are then averaged over the parts, and what was seen of it."""
 
-    def merge(self, gradients: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
         """Make one gradient of the averaged ones, in `.grad` of `parameters()`; returns fields of StepMetrics.
 
-        `progress`: the part of all steps that is done, in [0, 1). Clipping and the optimiser are the loop's.
+        Clipping and the optimiser are the loop's.
         """
 
     def parameters(self) -> list[nn.Parameter]:
@@ -72,10 +72,10 @@ class Method(Protocol):
         """The names of the tensors that StepMetrics.cosines are of, in their order."""
 
 
-def step(method: Method, x: Tensor, y: Tensor, progress: float = 0.0) -> StepMetrics:
+def step(method: Method, x: Tensor, y: Tensor) -> StepMetrics:
     """Leave the gradient of one batch, taken whole and by this process alone, in `.grad` of the parameters."""
     gradients, metrics = method.gradients(x, y)
-    return replace(metrics, **method.merge(gradients, progress))
+    return replace(metrics, **method.merge(gradients))
 
 
 @dataclass(frozen=True, kw_only=True)

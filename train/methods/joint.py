@@ -78,7 +78,7 @@ class NetDistiller(Joint):
     """Student and weight-sharing teacher jointly, with gradient surgery and distillation.
 
     One step: g_T from the teacher's loss; g_S from the student's loss plus λ · D(z_S, stop(z_T)); what of g_T works
-    against g_S on the shared part is projected out; both are added, there g_T with the weight β.
+    against g_S on the shared part is projected out; both are added.
 
     Source: NetDistiller (arXiv 2310.19820), in the reading that docs/ gives of it.
     """
@@ -112,26 +112,20 @@ class NetDistiller(Joint):
         return tuple(self._shared)
 
     @torch.no_grad()
-    def merge(self, gradients: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
-        """Surgery on the shared part of g_T, times β, to which g_S is added; in place."""
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Surgery on the shared part of g_T, to which g_S is added; in place."""
         names, parameters = zip(*self._teacher.named_parameters(), strict=True)
         own = len(names) + len(self._shared)
         teacher = dict(zip(names, gradients[: len(names)], strict=True))
         student = list(gradients[len(names) : own])
         parts = [self._sharing.student_part(name, teacher[name]) for name in self._shared]
         projection = project(student, parts, self._config.surgery)
-        merged = torch._foreach_add(student, projection.teacher, alpha=self._teacher_weight(progress))
-        for name, part in zip(self._shared, merged, strict=True):
+        for name, part in zip(self._shared, torch._foreach_add(projection.teacher, student), strict=True):
             self._sharing.set_part(name, teacher[name], part)
         set_gradients(parameters, teacher.values())
         set_gradients(self._own, gradients[own:])
         cosines = projection.cosines
         return {"conflict_rate": projection.conflict_rate, "mean_cosine": cosines.mean(), "cosines": cosines}
-
-    def _teacher_weight(self, progress: float) -> float:
-        """β: 1, and over the last part of the training, `teacher_fade`, linearly down to 0."""
-        fade = self._config.teacher_fade
-        return min(1.0, (1.0 - progress) / fade) if fade else 1.0
 
 
 class InPlace(NetDistiller):
@@ -141,4 +135,4 @@ class InPlace(NetDistiller):
     """
 
     def __init__(self, config: TrainConfig, task: str, student: nn.Module, example: Tensor) -> None:
-        super().__init__(replace(config, surgery="none", distill="kl", teacher_fade=0.0), task, student, example)
+        super().__init__(replace(config, surgery="none", distill="kl"), task, student, example)

@@ -62,7 +62,7 @@ class NetAug(Joint):
             teacher_accuracy=objective.accuracy(augmented_output, y),
         )
 
-    def merge(self, gradients: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
+    def merge(self, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
         """See Method."""
         set_gradients(self.parameters(), gradients)
         self._steps += 1
