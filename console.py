@@ -1,11 +1,14 @@
 """How ndtool talks to people: tables, notes and progress. Tables go to stdout, everything else to stderr."""
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,11 @@ def console(*, stderr: bool = False) -> "Console":
 def note(text: str) -> None:
     """One line beside the result, on stderr."""
     console(stderr=True).print(text, markup=False)
+
+
+def echo_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:

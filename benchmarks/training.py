@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ndtool.cli import echo_json
-from ndtool.console import table
+from ndtool.console import echo_json, table
 
 if TYPE_CHECKING:
     import torch

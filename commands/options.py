@@ -1,25 +1,22 @@
-"""Options that several commands share."""
+"""Options that several commands share, and where their values come from."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ndtool.errors import NdtoolError
 from ndtool.train.choices import CHOICES
 
 METHODS = CHOICES["method"]
 
 
-def data_option(required: bool = False) -> Callable[..., Any]:
+def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--data, as every command takes it."""
-    return click.option(
-        "--data",
-        "data",
-        metavar="DATA",
-        required=required,
-        help="Data: name, folder, archive, shards, .npz, file.py:callable.",
+    return click.option("--data", metavar="DATA", help="Data: name, folder, archive, shards, .npz, file.py:callable.")(
+        function
     )
 
 
@@ -205,7 +202,30 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--task", type=click.Choice(CHOICES["task"]), help="[default: of the data]"),
         click.option("--limit", type=click.IntRange(min=1), help="Test samples to use.  [default: all]"),
         model_options,
-        data_option(),
+        data_option,
     ):
         function = option(function)
     return function
+
+
+def was_typed(parameter: str) -> bool:
+    """Whether a parameter of the running command stood on the command line, not in a config file."""
+    return click.get_current_context().get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
+
+
+def defaults_of(path: Path, name: str, section: Mapping[str, Any], command: click.Command) -> dict[str, Any]:
+    """A command's defaults by parameter; in the file they have the names of the flags."""
+    known: dict[str, click.Parameter] = {}
+    for parameter in command.params:
+        flags = [flag.removeprefix("--") for flag in parameter.opts if flag.startswith("--")]
+        known |= dict.fromkeys(flags or [parameter.name or ""], parameter)
+    defaults = {}
+    for key, value in section.items():
+        flag = key.replace("_", "-")
+        if flag not in known:
+            close = difflib.get_close_matches(flag, known, n=1)
+            hint = f": did you mean {close[0]}?" if close else f": see ndtool {name} --help"
+            raise NdtoolError(f"{path}: [{name}] has no setting {key!r}{hint}")
+        several = getattr(known[flag], "multiple", False) and not isinstance(value, list)
+        defaults[known[flag].name or ""] = [value] if several else value
+    return defaults
