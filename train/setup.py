@@ -1,6 +1,5 @@
 """From what a user names, a model and data, to the settings of a run."""
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -66,15 +65,11 @@ def prepare(
     loaded = load_data(absolute(data), input_shape=shape, task=task or default_task(name), progress=progress, **options)
     if start is not None and start.scales(loaded) and "normalisation" not in given:
         loaded = replace(loaded, normalisation=start.normalisation)
-    outputs = math.prod(loaded.input_shape) if loaded.task == RECONSTRUCTION else len(loaded.classes)
-    if classes is not None and classes < outputs and loaded.task != RECONSTRUCTION:
+    outputs = 0 if loaded.task == RECONSTRUCTION else len(loaded.classes)
+    if classes is not None and classes < outputs:
         raise NdtoolError(f"--classes {classes} is less than the {outputs} classes of {data}: leave it out")
-    spec = ModelSpec(
-        name=name,
-        input_shape=loaded.input_shape,
-        classes=0 if loaded.task == RECONSTRUCTION else classes or outputs,
-        arguments=chosen,
-    )
+    outputs = outputs and (classes or outputs)
+    spec = ModelSpec(name=name, input_shape=loaded.input_shape, classes=outputs, arguments=chosen)
     if "teacher" in given:
         given["teacher"] = str(RunFolder.open(Path(given["teacher"])).path)
     given["normalisation"] = loaded.normalisation  # recorded, so that other data are scaled alike

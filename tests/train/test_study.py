@@ -124,6 +124,8 @@ def test_only_what_is_missing_is_trained(study):
     assert worked(study, jobs) == ["teacher.seed-0", "kd.seed-0"]  # its weights are needed once more
     with pytest.raises(NdtoolError, match=r"holds vanilla.seed-0 with other settings \(batch_size: 256 -> 128\)"):
         worked(study, quick_jobs(batch_size=128))
+    with pytest.raises(NdtoolError, match=r"holds kd.seed-0 with other settings \(distill: kl -> dkd\)"):
+        worked(study, quick_jobs(distill="dkd"))  # which vanilla ignores
 
 
 def test_a_study_leaves_tables_and_figures(study):

@@ -67,7 +67,7 @@ def plan_jobs(variants: Iterable[Variant], seeds: int) -> list[Job]:
             config, teacher = replace(variant.config, seed=seed), None
             if config.trains_teacher:
                 expand = "" if config.expand == TrainConfig.expand else f" expand={config.expand}"
-                teacher = Job(f"{TEACHER}{expand}", _without_inert(config.of_teacher()))
+                teacher = Job(f"{TEACHER}{expand}", without_inert(config.of_teacher()))
                 teacher = jobs.setdefault(teacher.name, teacher)
             job = Job(variant.name, config, teacher)
             jobs.setdefault(job.name, job)
@@ -79,7 +79,7 @@ def _is_inert(name: str, method: str) -> bool:
     return any(name in names for names in METHOD_SETTINGS.values()) and name not in METHOD_SETTINGS[method]
 
 
-def _without_inert(config: TrainConfig) -> TrainConfig:
+def without_inert(config: TrainConfig) -> TrainConfig:
     """The defaults in place of settings that the method does not look at, so that equal trainings are equal."""
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
     return replace(config, **{name: defaults[name] for name in defaults if _is_inert(name, config.method)})

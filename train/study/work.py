@@ -13,7 +13,7 @@ from ndtool.train.config import TrainConfig, differences
 from ndtool.train.data import Data
 from ndtool.train.loop import Report, fit, load_run_data
 from ndtool.train.run import RunFolder
-from ndtool.train.study.plan import Job
+from ndtool.train.study.plan import Job, without_inert
 
 _POLL_SECONDS = 5.0  # where another process has all that is left
 
@@ -138,7 +138,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs but for where files lie: a study may be moved, and go on elsewhere."""
+    """What differs and matters: a study may be moved and go on elsewhere, and methods ignore settings of others."""
     return [line for line in differences(_nameless(old), _nameless(new)) if not line.startswith("teacher:")]
 
 
@@ -146,4 +146,4 @@ def _nameless(config: TrainConfig) -> TrainConfig:
     values = config.to_dict()
     values |= {name: Path(values[name]).name for name in ("data", "init") if name in values}
     values["model"] = values["model"] | {"name": Path(values["model"]["name"]).name}
-    return TrainConfig.from_dict(values)
+    return without_inert(TrainConfig.from_dict(values))
