@@ -56,7 +56,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--distill",
                 type=click.Choice(CHOICES["distill"]),
-                help="Distillation term.  [default: dkd]",
+                help="Distillation term.  [default: kl]",
             ),
             click.option("--distill-weight", type=float, help="Its weight λ.  [default: 1.0]"),
             click.option("--temperature", type=float, help="Its temperature.  [default: 1.0]"),

@@ -87,7 +87,7 @@ class TrainConfig:
     warmup: float = 0.05
     label_smoothing: float = 0.0
     teacher: str | None = None
-    distill: str = "dkd"
+    distill: str = "kl"
     distill_weight: float = 1.0
     temperature: float = 1.0
     augment_weight: float = 1.0

@@ -30,7 +30,7 @@ def saved_teacher(folder, config, *, shape=SHAPE):
 
 
 def test_kd_adds_the_divergence_from_the_frozen_teacher(tmp_path):
-    config = config_of(method="kd", expand=2, distill="kl", distill_weight=0.7, temperature=2.0)
+    config = config_of(method="kd", expand=2, distill_weight=0.7, temperature=2.0)
     run, teacher = saved_teacher(tmp_path / "teacher", config)
     method, (x, y) = method_of(dataclasses.replace(config, teacher=str(run.path))), batch()
     student = method.student().train()

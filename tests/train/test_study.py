@@ -57,11 +57,11 @@ def test_every_method_says_what_it_looks_at():
 
 
 def test_students_of_one_teacher_share_it():
-    jobs = plan_jobs(plan_variants(base_of(), ["kd"], {"distill": ["kl"], "expand": [2]}), seeds=2)
+    jobs = plan_jobs(plan_variants(base_of(), ["kd"], {"distill": ["dkd"], "expand": [2]}), seeds=2)
     assert [job.name for job in jobs[:5]] == [
         "teacher.seed-0",
         "kd.seed-0",
-        "kd,distill=kl.seed-0",
+        "kd,distill=dkd.seed-0",
         "teacher,expand=2.seed-0",
         "kd,expand=2.seed-0",
     ]
@@ -124,8 +124,8 @@ def test_only_what_is_missing_is_trained(study):
     assert worked(study, jobs) == ["teacher.seed-0", "kd.seed-0"]  # its weights are needed once more
     with pytest.raises(NdtoolError, match=r"holds vanilla.seed-0 with other settings \(batch_size: 256 -> 128\)"):
         worked(study, quick_jobs(batch_size=128))
-    with pytest.raises(NdtoolError, match=r"holds kd.seed-0 with other settings \(distill: dkd -> kl\)"):
-        worked(study, quick_jobs(distill="kl"))  # which vanilla ignores
+    with pytest.raises(NdtoolError, match=r"holds kd.seed-0 with other settings \(distill: kl -> dkd\)"):
+        worked(study, quick_jobs(distill="dkd"))  # which vanilla ignores
 
 
 def test_a_study_leaves_tables_and_figures(study):
