@@ -53,7 +53,7 @@ def prepare(
     before = start.model if start is not None else None
     if model is None and before is None:
         raise NdtoolError(f"{init} holds weights only: name the MODEL that they belong to")
-    name = absolute(model) if model is not None else before.name  # type: ignore[union-attr] # one of them is there
+    name = absolute_callable(model) if model is not None else before.name  # type: ignore[union-attr] # one is there
     require_model(name)
     shape = parse_shape(input_shape) if input_shape else None
     given = {name: value for name, value in settings.items() if value is not None}
@@ -117,10 +117,14 @@ def parse_value(text: str) -> int | float | str | bool:
 
 def absolute(name: str) -> str:
     """A path, a pattern of shards, or the path part of file.py:callable, made absolute: a run is used from anywhere."""
-    path, colon, attribute = name.rpartition(":")
-    if colon and path.endswith(".py"):
-        return f"{Path(path).absolute()}:{attribute}"
+    name = absolute_callable(name)
     return str(Path(name).absolute()) if Path(name).exists() or "{" in name else name
+
+
+def absolute_callable(name: str) -> str:
+    """The path part of file.py:callable made absolute; a MODEL is no other file, whatever lies in the folder."""
+    path, colon, attribute = name.rpartition(":")
+    return f"{Path(path).absolute()}:{attribute}" if colon and path.endswith(".py") else name
 
 
 def free_folder(model: str, data: str, method: str) -> Path:

@@ -33,6 +33,13 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert absolute("torchvision.models:resnet18") == "torchvision.models:resnet18"
 
 
+def test_a_model_is_its_name_whatever_lies_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NDTOOL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "resnet8").mkdir()
+    assert prepare("resnet8", "digits")[0].model.name == "resnet8"
+
+
 def test_a_run_folder_is_never_taken_twice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = free_folder("net.py:Net", "/data/cifar10.tar.xz", "vanilla")

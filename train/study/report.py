@@ -9,7 +9,7 @@ from ndtool.files import write_atomic
 from ndtool.train.study.plan import Job
 from ndtool.train.study.plots import draw
 from ndtool.train.study.table import Found, Row, markdown, rows_of
-from ndtool.train.study.work import Study
+from ndtool.train.study.work import Study, without_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def write(study: Study, jobs: Sequence[Job]) -> Summary:
 
 
 def _summarise(found: Found, jobs: Sequence[Job]) -> Summary:
-    students = [job.config.to_dict() for job in jobs if not job.is_teacher]
+    students = [without_folders(job.config).to_dict() for job in jobs if not job.is_teacher]
     common = {name: value for name, value in students[0].items() if all(each.get(name) == value for each in students)}
     first = next((result for job, result in found if not job.is_teacher), {})
     return Summary(

@@ -139,11 +139,13 @@ def _lock(descriptor: int) -> bool:
 
 def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs and matters: a study may be moved and go on elsewhere, and methods ignore settings of others."""
-    return [line for line in differences(_nameless(old), _nameless(new)) if not line.startswith("teacher:")]
+    old, new = (without_inert(without_folders(config)) for config in (old, new))
+    return [line for line in differences(old, new) if not line.startswith("teacher:")]
 
 
-def _nameless(config: TrainConfig) -> TrainConfig:
+def without_folders(config: TrainConfig) -> TrainConfig:
+    """Names in place of the paths of model, data and weights: where they lie is no part of a study."""
     values = config.to_dict()
     values |= {name: Path(values[name]).name for name in ("data", "init") if name in values}
     values["model"] = values["model"] | {"name": Path(values["model"]["name"]).name}
-    return without_inert(TrainConfig.from_dict(values))
+    return TrainConfig.from_dict(values)
