@@ -102,7 +102,7 @@ def files_of(folder: Path) -> set[str]:
         ("train nett.py:Net --data digits", "ndtool: {place}/nett.py does not exist: did you mean {place}/net.py?"),
         (
             "train net.py --data digits",
-            "ndtool: {place}/net.py names no model in the file: write net.py:callable, e.g. net.py:Net",
+            "ndtool: net.py names no model in the file: write net.py:callable, e.g. net.py:Net",
         ),
         ("train resnet8 --data digitz", "ndtool: there are no data 'digitz': did you mean digits?"),
         ("train resnet8 --data float.npz", "ndtool: there are no data 'float.npz': did you mean floats.npz?"),
