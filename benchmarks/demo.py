@@ -15,8 +15,9 @@ from ndtool.benchmarks.targets import load_target
 from ndtool.export.pipeline import export_model
 from ndtool.export.record import ExportResult
 from ndtool.export.source import open_with_data
-from ndtool.train.loop import TrainResult, fit
+from ndtool.train.loop import fit
 from ndtool.train.metrics import Progress
+from ndtool.train.outcome import TrainResult
 from ndtool.train.run import RunFolder
 from ndtool.train.setup import prepare
 

@@ -23,7 +23,7 @@ from ndtool.console import echo_json
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
     from ndtool.train.data import Data
-    from ndtool.train.loop import TrainResult
+    from ndtool.train.outcome import TrainResult
     from ndtool.train.run import RunFolder
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ndtool.train.config import TrainConfig
     from ndtool.train.evaluation import Score, evaluate
-    from ndtool.train.loop import TrainResult, fit
+    from ndtool.train.loop import fit
     from ndtool.train.metrics import Progress
+    from ndtool.train.outcome import TrainResult
     from ndtool.train.run import RunFolder
 
 __all__ = ["Progress", "RunFolder", "Score", "TrainConfig", "TrainResult", "evaluate", "fit"]
@@ -17,7 +18,7 @@ _HOMES = {
     "RunFolder": "run",
     "Score": "evaluation",
     "TrainConfig": "config",
-    "TrainResult": "loop",
+    "TrainResult": "outcome",
     "evaluate": "evaluation",
     "fit": "loop",
 }

@@ -1,55 +1,31 @@
 """The training loop: from settings to data, model, optimiser, epochs, and at the end the test."""
 
-import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from ndtool import __version__
 from ndtool.errors import NdtoolError
-from ndtool.files import remove_unfinished, reserve, write_atomic
+from ndtool.files import remove_unfinished, reserve
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
-from ndtool.train.data import Batches, Data, Split, load_data
+from ndtool.train.data import Batches, Data, load_data
 from ndtool.train.distributed import SharedError, any_, on_first, stepping
-from ndtool.train.evaluation import Score, evaluate, reestimate_batchnorm
+from ndtool.train.evaluation import reestimate_batchnorm
 from ndtool.train.interrupt import Interrupt, deferred_interrupt
 from ndtool.train.methods import StepMetrics
-from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, history, metrics_writer, read_metrics
+from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, metrics_writer
 from ndtool.train.optim import lr_at, set_lr
+from ndtool.train.outcome import TrainResult, finish, result_of, score
 from ndtool.train.run import RunFolder
 from ndtool.train.step import gradients_of
 from ndtool.train.training import Training, wire
 from ndtool.train.transfer import open_start
-from ndtool.train.zoo.count import count
 
-__all__ = ["Progress", "Score", "TrainResult", "evaluate", "fit", "load_run_data"]
+__all__ = ["fit", "load_run_data"]
 
 Report = Callable[[Progress], None]
 BAD_STEPS = 5  # in a row, after which a training whose gradients are no numbers stops
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a training ended with.
-
-    `interrupted`: it stopped on the user's wish, has saved, and `resume` goes on; it has not been tested then.
-    `epochs`: those that are done. `best_epoch`: the one (from 1) that ships, chosen by `validation`. `test` and
-    `teacher_test`: of the student and the teacher of that epoch. `seconds`: spent, earlier interrupted runs included.
-    """
-
-    run: RunFolder
-    interrupted: bool
-    epochs: int
-    best_epoch: int | None
-    validation: Score | None
-    test: Score | None
-    teacher_test: Score | None
-    seconds: float
 
 
 def fit(
@@ -98,7 +74,7 @@ def fit(
     with stepping(), deferred_interrupt() as interrupt:
         with metrics_writer(training.ranks, run, keep=keep, step=training.step) as writer:
             _train(training, writer, interrupt, progress)
-        return _result(training) if training.epoch < config.epochs else _finish(training)
+        return result_of(training) if training.epoch < config.epochs else finish(training)
 
 
 def _to_resume(run: RunFolder, config: TrainConfig) -> checkpoints.Checkpoint | None:
@@ -296,15 +272,15 @@ def _validate(training: Training, writer: MetricsWriter | NoMetrics) -> None:
             device=training.device,
             ranks=training.ranks,
         )
-        score = _score(training, student, training.data.validation)
-        values = {"student": score.to_dict()}
+        reached = score(training, student, training.data.validation)
+        values = {"student": reached.to_dict()}
         if teacher is not None:
-            values["teacher"] = _score(training, teacher, training.data.validation).to_dict()
-        training.validation = score
+            values["teacher"] = score(training, teacher, training.data.validation).to_dict()
+        training.validation = reached
         writer.write("validation", epoch=epoch, step=training.step, values=values)
-        if not score.better_than(training.best):
+        if not reached.better_than(training.best):
             return
-        training.best, training.best_epoch = score, epoch
+        training.best, training.best_epoch = reached, epoch
         if training.ranks.first:
             checkpoints.save(
                 training.run.best,
@@ -315,75 +291,3 @@ def _validate(training: Training, writer: MetricsWriter | NoMetrics) -> None:
                     method=training.method.state_dict(),
                 ),
             )
-
-
-def _score(training: Training, model: nn.Module, split: Split) -> Score:
-    size = 2 * training.batch_size // training.parts
-    return evaluate(model, split, training.data, batch_size=size, device=training.device, ranks=training.ranks)
-
-
-def _finish(training: Training) -> TrainResult:
-    """Test the best student and its teacher, and write what ships."""
-    best = on_first(lambda: checkpoints.load_best(training.run.best))
-    checkpoints.require_alike(training.run.best, best.method, training.method.state_dict())
-    training.method.load_state_dict(best.method)
-    student, teacher = training.method.student(), training.method.teacher()
-    student.load_state_dict(best.student)
-    test = _score(training, student, training.data.test)
-    teacher_test = None if teacher is None else _score(training, teacher, training.data.test)
-    result = _result(training, test, teacher_test)
-    on_first(lambda: _write(training, result, student))
-    return result
-
-
-def _write(training: Training, result: TrainResult, student: nn.Module) -> None:
-    """Write what ships and what was found."""
-    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()}
-    try:
-        write_atomic(training.run.student, save(weights))
-        training.run.write_result(_summary(training, result, student))
-    except OSError as error:
-        raise NdtoolError(
-            f"cannot write to {training.run.path} ({error.strerror}): make room, then --resume"
-        ) from error
-
-
-def _result(training: Training, test: Score | None = None, teacher_test: Score | None = None) -> TrainResult:
-    return TrainResult(
-        run=training.run,
-        interrupted=training.epoch < training.config.epochs,
-        epochs=training.epoch,
-        best_epoch=training.best_epoch,
-        validation=training.best,
-        test=test,
-        teacher_test=teacher_test,
-        seconds=training.seconds,
-    )
-
-
-def _summary(training: Training, result: TrainResult, student: nn.Module) -> dict[str, Any]:
-    """The content of result.json: accuracies are fractions, `macs` are those of one sample."""
-    config, cost = training.config, count(student, training.config.model.input_shape)
-    scores = {"student": result.test, "teacher": result.teacher_test}
-    return {
-        "model": config.model.name,
-        "data": training.data.name,
-        "task": training.data.task,
-        "classes": list(training.data.classes),
-        "method": config.method,
-        "seed": config.seed,
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "validation": result.validation and result.validation.to_dict(),
-        "test": {name: score.to_dict() for name, score in scores.items() if score is not None},
-        "history": history(read_metrics(training.run.metrics)),
-        "shared": list(training.method.shared()),
-        "parameters": cost.parameters,
-        "macs": cost.macs,
-        "learning_rate": training.learning_rate,
-        "weight_decay": config.decay,
-        "device": str(training.device),
-        "processes": training.ranks.world,
-        "seconds": round(result.seconds, 3),
-        "versions": {"ndtool": __version__, "python": platform.python_version(), "torch": torch.__version__},
-    }

@@ -12,8 +12,9 @@ from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import Batches, Data, Split
+from ndtool.train.evaluation import evaluate
 from ndtool.train.interrupt import deferred_interrupt
-from ndtool.train.loop import evaluate, fit, load_run_data
+from ndtool.train.loop import fit, load_run_data
 from ndtool.train.methods import METHODS
 from ndtool.train.metrics import read_metrics
 from ndtool.train.models import ModelSpec
