@@ -288,11 +288,12 @@ def demo_table(result: "DemoResult") -> None:
 
 def demo_json(result: "DemoResult") -> dict[str, Any]:
     """Plain data of the demo: run, export, bench, check."""
-    from ndtool.benchmarks import report, verdict
+    from ndtool.benchmarks import verdict
+    from ndtool.benchmarks.report_json import as_json
 
     return {
         "run": {"path": str(result.run.path), **result.run.result()},
         "export": export_json(result.export),
-        "bench": report.as_json(result.measurement),
+        "bench": as_json(result.measurement),
         "check": verdict.as_json(result.verdict),
     }

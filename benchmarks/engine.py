@@ -22,7 +22,7 @@ from ndtool.benchmarks.engine_rows import (
     read_baseline,
     write_baseline,
 )
-from ndtool.benchmarks.report import Section
+from ndtool.benchmarks.tables import Section
 from ndtool.benchmarks.targets import Target, load_target
 from ndtool.console import note, table
 from ndtool.errors import NdtoolError

@@ -5,7 +5,7 @@ from typing import Any
 
 from ndtool.benchmarks.anchors import Anchor, Anchors
 from ndtool.benchmarks.engine_rows import LATENCY, QUANTITIES, Baseline, Finding, LayerKind, Row
-from ndtool.benchmarks.report import Section
+from ndtool.benchmarks.tables import Section
 from ndtool.render import whole
 
 OWN = "ndtool"

@@ -1,7 +1,7 @@
 """What a measurement found. Every number says what it is: counted, planned, linked, painted or modelled."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ndtool.benchmarks.elf import Flash
@@ -37,6 +37,21 @@ class Cost:
     parts: Mapping[str, float] = field(default_factory=dict)  # cycles by reason: issue, stalls, branch, "in" a memory
 
 
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum, unknown where a part is."""
+    parts = list(costs)
+    instructions = [cost.instructions for cost in parts if cost.instructions is not None]
+    cycles = [cost.cycles for cost in parts if cost.cycles is not None]
+    return Cost(
+        instructions=sum(instructions) if len(instructions) == len(parts) else None,
+        cycles=sum(cycles) if len(cycles) == len(parts) else None,
+        parts={
+            reason: sum(cost.parts.get(reason, 0.0) for cost in parts)
+            for reason in dict.fromkeys(reason for cost in parts for reason in cost.parts)
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerResult:
     """One call of the library. `is_end`: it converts float inputs or outputs; the rest as in export.c.library.Layer."""
@@ -53,6 +68,16 @@ class LayerResult:
     cost: Cost
     alternatives: tuple[tuple[str, float | None], ...] = ()
     steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelResult:
+    """All layers of one kernel together."""
+
+    name: str
+    layers: int
+    macs: int
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +157,16 @@ class Measurement:
     objective: str | None = None  # what kernels were chosen for; None: a firmware that ndtool has not built
     board: OnBoard | None = None  # None: emulated
     model_sha256: str | None = None  # of the model's file; None: a firmware that ndtool has not built
+
+    @property
+    def kernels(self) -> tuple[KernelResult, ...]:
+        """The layers by kernel, the most expensive first."""
+        found = []
+        for name in dict.fromkeys(layer.kernel for layer in self.layers):
+            own = [layer for layer in self.layers if layer.kernel == name]
+            macs, cost = sum(layer.macs for layer in own), total(layer.cost for layer in own)
+            found.append(KernelResult(name=name, layers=len(own), macs=macs, cost=cost))
+        return tuple(sorted(found, key=lambda kernel: -(kernel.cost.instructions or 0)))
 
     @property
     def latency_error(self) -> float | None:

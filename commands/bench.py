@@ -68,7 +68,7 @@ def bench(
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
     ndtool bench model.int8.tflite --target nrf52840 --gdb localhost:3333 --json
     """
-    from ndtool.benchmarks import report
+    from ndtool.benchmarks import report, report_json
     from ndtool.benchmarks.bench import bench as run_bench
     from ndtool.benchmarks.bench import data_inputs
     from ndtool.benchmarks.inputs import RandomInputs
@@ -91,11 +91,11 @@ def bench(
         inputs = data_inputs(opened.model, loaded, runs)
     measurement = run_bench(opened, target, inputs=inputs, pins=pins, board=link, **how)
     if opened.run is not None:
-        report.write_json(measurement, opened.run.bench(f"{target.name}.board" if link else target.name))
+        report_json.write_json(measurement, opened.run.bench(f"{target.name}.board" if link else target.name))
     if how["keep"] is not None:
-        report.write_json(measurement, how["keep"] / "bench.json")
+        report_json.write_json(measurement, how["keep"] / "bench.json")
     if as_json:
-        echo_json(report.as_json(measurement))
+        echo_json(report_json.as_json(measurement))
     else:
         report.tables(measurement, profile=profile)
     return 0 if measurement.bit_exact is not False and measurement.fits is not False else 1

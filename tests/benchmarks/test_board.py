@@ -23,7 +23,8 @@ from ndtool.benchmarks.gdb_mi import Gdb
 from ndtool.benchmarks.inputs import RandomInputs, library_ports
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.qemu import QEMU
-from ndtool.benchmarks.report import as_json, sections
+from ndtool.benchmarks.report import sections
+from ndtool.benchmarks.report_json import as_json
 from ndtool.benchmarks.targets import Target, load_target
 from ndtool.cli import main
 from ndtool.errors import NdtoolError

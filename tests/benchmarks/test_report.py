@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ndtool.benchmarks import report
+from ndtool.benchmarks import report, report_json
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.targets import load_target
@@ -34,10 +34,10 @@ def measured():
 
 def test_the_keys_are_those_that_are_documented(measured, tmp_path):
     path = tmp_path / "bench.json"
-    report.write_json(measured, path)
+    report_json.write_json(measured, path)
     content = json.loads(path.read_text())
     assert set(content) == KEYS
-    assert all(key in report.__doc__ for key in KEYS)
+    assert all(key in report_json.__doc__ for key in KEYS)
     assert set(content["sram"]) == {"arena", "stack", "static", "total", "caller"}
     assert set(content["flash"]) == {"code", "weights", "total", "kernels", "glue"}
     assert content["sram"]["total"] == sum(content["sram"][part] for part in ("arena", "stack", "static"))
