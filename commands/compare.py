@@ -30,7 +30,7 @@ from ndtool.console import echo_json
     default=",".join(METHODS),
     show_default=True,
     callback=read_methods,
-    help="What is compared; the differences are to vanilla.",
+    help="What is compared.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each.")
 @click.option(
@@ -40,6 +40,7 @@ from ndtool.console import echo_json
     callback=read_variations,
     help="Also each method with other values of one setting, e.g. expand=2,3,4. Several times.",
 )
+@click.option("--against", metavar="METHOD", help="Whose score the differences are to.  [default: vanilla]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study.")
 @training_options
 @model_options
@@ -51,6 +52,7 @@ def compare(
     methods: tuple[str, ...],
     seeds: int,
     vary: Mapping[str, list[str]],
+    against: str | None,
     out: Path,
     as_json: bool,
     **settings: Any,
@@ -67,12 +69,13 @@ def compare(
     """
     from ndtool.console import note, table, training_progress
     from ndtool.train.setup import parse_value, prepare
-    from ndtool.train.study import Study, plan_jobs, plan_variants, report
+    from ndtool.train.study import Study, baseline_of, plan_jobs, plan_variants, report
     from ndtool.train.study.table import HEADINGS, cells
 
     config, _ = prepare(model, require_data(model, data, init), init=init, progress=note, **settings)
     values = {name: [parse_value(value) for value in each] for name, each in vary.items()}
     jobs = plan_jobs(plan_variants(config, methods, values), seeds)
+    baseline = baseline_of(jobs, against)
     study = Study(out)
     with training_progress() as progress:
         done = study.work(
@@ -80,13 +83,13 @@ def compare(
             started=lambda job, number, count: note(f"[{number}/{count}] {job.name}"),
             progress=progress,
         )
-    summary = report.write(study, jobs)
+    summary = report.write(study, jobs, against=baseline)
     if as_json:
         echo_json(summary.to_dict())
     else:
         rows = [cells(row, accuracy=summary.of_accuracies) for row in summary.rows]
         unit = "percent" if summary.of_accuracies else "squared error"
-        table(f"{study.path}: test part, {unit}", HEADINGS, rows)
+        table(f"{study.path}: test part, {unit}, differences to {baseline}", HEADINGS, rows)
     if not done:
         note(f"stopped with {len(summary.missing)} of {len(jobs)} trainings missing; the same command goes on")
     return 0 if done else 130

@@ -13,7 +13,7 @@ from ndtool.errors import NdtoolError
 from ndtool.train.config import METHOD_SETTINGS, TrainConfig
 from ndtool.train.models import ModelSpec
 from ndtool.train.setup import prepare
-from ndtool.train.study import Study, plan_jobs, plan_variants, report, rows_of
+from ndtool.train.study import Study, baseline_of, plan_jobs, plan_variants, report, rows_of
 
 NETS = Path(__file__).with_name("nets.py")
 QUICK = {"epochs": 1, "batch_size": 256, "bn_samples": 256, "device": "cpu"}
@@ -83,7 +83,7 @@ def test_differences_are_paired_by_seed():
     found += [(job, result_of(0.9, 120)) for job in teacher]
     # against the same seeds: +0.03, +0.05; the third is not there yet
     found += [(job, result_of(score, 30, 0.9)) for job, score in zip(kd[:2], (0.73, 0.77), strict=True)]
-    rows = {row.variant: row for row in rows_of(found)}
+    rows = {row.variant: row for row in rows_of(found, "vanilla")}
     assert list(rows) == ["vanilla", "kd", "teacher"]
     assert rows["vanilla"].score == pytest.approx(0.72)
     assert rows["vanilla"].spread == pytest.approx(0.02)
@@ -92,6 +92,19 @@ def test_differences_are_paired_by_seed():
     assert rows["kd"].difference_error == pytest.approx(0.01)  # deviation 0.01 * sqrt(2), over sqrt(2)
     assert rows["kd"].seconds == 150  # the teacher's training is part of kd's
     assert rows["kd"].teacher == 0.9
+    rows = {row.variant: row for row in rows_of(found, "kd")}
+    assert rows["kd"].difference is None
+    assert rows["vanilla"].difference == pytest.approx(-0.04)
+    assert rows["teacher"].difference == pytest.approx(0.15)
+
+
+def test_differences_are_to_vanilla_unless_told_otherwise():
+    jobs = plan_jobs(plan_variants(base_of(), ["kd", "vanilla"], {"distill": ["dkd"]}), seeds=1)
+    assert baseline_of(jobs) == "vanilla"
+    assert baseline_of(jobs, "kd distill=dkd") == "kd distill=dkd"
+    assert baseline_of(plan_jobs(plan_variants(base_of(), ["kd", "inplace"]), seeds=1)) == "kd"
+    with pytest.raises(NdtoolError, match="--against netaug: this is not compared: choose from teacher, kd, vanilla"):
+        baseline_of(jobs, "netaug")
 
 
 @pytest.fixture
@@ -131,7 +144,7 @@ def test_only_what_is_missing_is_trained(study):
 def test_a_study_leaves_tables_and_figures(study):
     jobs = quick_jobs()
     worked(study, jobs)
-    summary = report.write(study, jobs).to_dict()
+    summary = report.write(study, jobs, against="vanilla").to_dict()
     assert [row["variant"] for row in summary["rows"]] == ["vanilla", "kd", "netdistiller", "teacher"]
     assert summary["missing"] == []
     assert summary["settings"]["epochs"] == 1
@@ -139,7 +152,7 @@ def test_a_study_leaves_tables_and_figures(study):
     page = (study.path / "study.md").read_text()
     assert f"| netdistiller | 1 | {100 * summary['rows'][2]['score']:.2f} |" in page
     first = {name: (study.path / f"{name}.svg").read_bytes() for name in ("accuracy", "teacher", "conflicts")}
-    report.write(study, jobs)
+    report.write(study, jobs, against="vanilla")
     assert {name: (study.path / f"{name}.svg").read_bytes() for name in first} == first
     result = study.results(jobs)[-1][1]
     assert result["shared"] == ["0.weight", "3.weight", "9.weight", "9.bias"]

@@ -74,6 +74,18 @@ def plan_jobs(variants: Iterable[Variant], seeds: int) -> list[Job]:
     return list(jobs.values())
 
 
+def baseline_of(jobs: Sequence[Job], chosen: str | None = None) -> str:
+    """The variant that differences are to: the chosen one, else vanilla where it is trained, else the first.
+
+    Raises NdtoolError where what was chosen is not trained.
+    """
+    variants = list(dict.fromkeys(job.variant for job in jobs))
+    if chosen is not None and chosen not in variants:
+        raise NdtoolError(f"--against {chosen}: this is not compared: choose from {', '.join(variants)}")
+    students = [job.variant for job in jobs if not job.is_teacher]
+    return chosen or ("vanilla" if "vanilla" in students else students[0])
+
+
 def _is_inert(name: str, method: str) -> bool:
     """Whether a method does not look at a setting."""
     return any(name in names for names in METHOD_SETTINGS.values()) and name not in METHOD_SETTINGS[method]

@@ -16,10 +16,11 @@ from ndtool.train.study.work import Study, without_folders
 class Summary:
     """What is finished of a study.
 
-    `settings`: those that all trainings have in common. `student`: its classes, MACs and parameters, and the versions
+    `against`: the variant that differences are to. `settings`: those that all trainings have in common. `student`: its classes, MACs and parameters, and the versions
     that made it; empty before the first is finished. `missing`: names of the jobs that are not.
     """
 
+    against: str
     settings: Mapping[str, Any]
     student: Mapping[str, Any]
     task: str | None
@@ -38,15 +39,16 @@ class Summary:
             "settings": self.settings,
             **self.student,
             "task": self.task,
+            "against": self.against,
             "rows": rows,
             "missing": list(self.missing),
         }
 
 
-def write(study: Study, jobs: Sequence[Job]) -> Summary:
-    """Write study.json, study.md and the figures; returns what is in them."""
+def write(study: Study, jobs: Sequence[Job], *, against: str) -> Summary:
+    """Write study.json, study.md and the figures; returns what is in them. Differences are to the variant `against`."""
     found = study.results(jobs)
-    summary = _summarise(found, jobs)
+    summary = _summarise(found, jobs, against)
     write_atomic(study.path / "study.json", json.dumps(summary.to_dict(), indent=2) + "\n")
     if found:
         figures = draw(found, study.path)
@@ -54,15 +56,16 @@ def write(study: Study, jobs: Sequence[Job]) -> Summary:
     return summary
 
 
-def _summarise(found: Found, jobs: Sequence[Job]) -> Summary:
+def _summarise(found: Found, jobs: Sequence[Job], against: str) -> Summary:
     students = [without_folders(job.config).to_dict() for job in jobs if not job.is_teacher]
     common = {name: value for name, value in students[0].items() if all(each.get(name) == value for each in students)}
     first = next((result for job, result in found if not job.is_teacher), {})
     return Summary(
+        against=against,
         settings=common,
         student={name: first[name] for name in ("classes", "macs", "parameters", "versions") if name in first},
         task=students[0].get("task"),
-        rows=rows_of(found),
+        rows=rows_of(found, against),
         missing=sorted({job.name for job in jobs} - {job.name for job, _ in found}),
     )
 
@@ -70,7 +73,12 @@ def _summarise(found: Found, jobs: Sequence[Job]) -> Summary:
 def _page(summary: Summary, figures: Sequence[str]) -> str:
     settings, student = summary.settings, summary.student
     about = f"{student['parameters']} parameters, {student['macs']} MACs, {settings.get('epochs', '?')} epochs"
-    lines = [f"# {settings['model']['name']} on {settings['data']}", "", f"{about}; test part, means over seeds.", ""]
+    lines = [
+        f"# {settings['model']['name']} on {settings['data']}",
+        "",
+        f"{about}; test part, means over seeds, differences to {summary.against}.",
+        "",
+    ]
     lines.append(markdown(summary.rows, accuracy=summary.of_accuracies))
     if summary.missing:
         lines += [f"Not finished: {', '.join(summary.missing)}.", ""]

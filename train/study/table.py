@@ -1,4 +1,4 @@
-"""What a study found, as a table: means over seeds, their spread, and the difference to vanilla."""
+"""What a study found, as a table: means over seeds, their spread, and the difference to one of them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -32,26 +32,23 @@ class Row:
     seconds: float
 
 
-def rows_of(found: Found) -> list[Row]:
-    """A row for each variant that has a result, in the order of the results; the teacher alone comes last."""
+def rows_of(found: Found, against: str) -> list[Row]:
+    """A row for each variant that has a result, in the order of the results; the teacher alone comes last.
+
+    `against`: the variant that the differences are to; where it has no result there are none.
+    """
     by_variant: dict[str, _Runs] = {}
     for job, result in sorted(found, key=lambda each: each[0].is_teacher):
         by_variant.setdefault(job.variant, {})[job.config.seed] = (job, result)
     seconds = {job.name: float(result["seconds"]) for job, result in found}
-    baseline = "vanilla" if "vanilla" in by_variant else next(iter(by_variant), "")
-    return [_row(name, runs, by_variant[baseline], seconds, name == baseline) for name, runs in by_variant.items()]
+    baseline = by_variant.get(against, {})
+    return [_row(name, runs, {} if name == against else baseline, seconds) for name, runs in by_variant.items()]
 
 
-def _row(
-    name: str,
-    runs: _Runs,
-    baseline: _Runs,
-    seconds: Mapping[str, float],
-    is_baseline: bool,
-) -> Row:
+def _row(name: str, runs: _Runs, baseline: _Runs, seconds: Mapping[str, float]) -> Row:
     scores = {seed: _score(result["test"]["student"]) for seed, (_, result) in runs.items()}
     teachers = [_score(result["test"]["teacher"]) for _, result in runs.values() if "teacher" in result["test"]]
-    common = [] if is_baseline else sorted(scores.keys() & baseline.keys())
+    common = sorted(scores.keys() & baseline.keys())
     differences = [scores[seed] - _score(baseline[seed][1]["test"]["student"]) for seed in common]
     taken = [
         seconds[job.name] + (seconds.get(job.teacher.name, 0.0) if job.teacher else 0.0) for job, _ in runs.values()
