@@ -16,8 +16,9 @@ from ndtool.train.study.work import Study, without_folders
 class Summary:
     """What is finished of a study.
 
-    `against`: the variant that differences are to. `settings`: those that all trainings have in common. `student`: its classes, MACs and parameters, and the versions
-    that made it; empty before the first is finished. `missing`: names of the jobs that are not.
+    `against`: the variant that differences are to. `settings`: those that all trainings have in common. `student`:
+    its classes, MACs and parameters, and the versions that made it; empty before the first is finished. `missing`:
+    names of the jobs that are not.
     """
 
     against: str
@@ -73,12 +74,8 @@ def _summarise(found: Found, jobs: Sequence[Job], against: str) -> Summary:
 def _page(summary: Summary, figures: Sequence[str]) -> str:
     settings, student = summary.settings, summary.student
     about = f"{student['parameters']} parameters, {student['macs']} MACs, {settings.get('epochs', '?')} epochs"
-    lines = [
-        f"# {settings['model']['name']} on {settings['data']}",
-        "",
-        f"{about}; test part, means over seeds, differences to {summary.against}.",
-        "",
-    ]
+    about += f"; test part, means over seeds, differences to {summary.against}."
+    lines = [f"# {settings['model']['name']} on {settings['data']}", "", about, ""]
     lines.append(markdown(summary.rows, accuracy=summary.of_accuracies))
     if summary.missing:
         lines += [f"Not finished: {', '.join(summary.missing)}.", ""]
