@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ndtool.console import note, table
 
 if TYPE_CHECKING:
-    from ndtool.benchmarks.board_points import BoardPoint
+    from ndtool.benchmarks.board.points import BoardPoint
     from ndtool.benchmarks.demo import DemoResult
     from ndtool.benchmarks.targets import Target
     from ndtool.export.engine import EngineResult
@@ -234,7 +234,7 @@ def _finite(value: float) -> float | None:
 
 def points_table(points: "Sequence[BoardPoint]") -> None:
     """Print what was measured on boards of the user's beside what was modelled."""
-    from ndtool.benchmarks.board_points import spread
+    from ndtool.benchmarks.board.points import spread
 
     rows = [
         (p.name, p.target, p.compiler or "", p.objective or "", whole(p.measured), whole(p.predicted), _off(p.error))
@@ -254,7 +254,7 @@ def _off(error: float) -> str:
 
 def points_json(points: "Sequence[BoardPoint]") -> dict[str, Any]:
     """Plain data of the same, which ndtool validate reads again."""
-    from ndtool.benchmarks.board_points import spread
+    from ndtool.benchmarks.board.points import spread
 
     found = spread(points)
     return {
@@ -289,7 +289,7 @@ def demo_table(result: "DemoResult") -> None:
 def demo_json(result: "DemoResult") -> dict[str, Any]:
     """Plain data of the demo: run, export, bench, check."""
     from ndtool.benchmarks import verdict
-    from ndtool.benchmarks.report_json import as_json
+    from ndtool.benchmarks.report.document import as_json
 
     return {
         "run": {"path": str(result.run.path), **result.run.result()},

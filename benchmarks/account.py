@@ -5,10 +5,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from ndtool.benchmarks.board import BoardLink
+from ndtool.benchmarks.board.link import BoardLink
 from ndtool.benchmarks.build import Firmware
-from ndtool.benchmarks.counts import Edge, decoded
 from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.emulation.counts import Edge, decoded
 from ndtool.benchmarks.firmware_sources import end_symbols
 from ndtool.benchmarks.inputs import Ports
 from ndtool.benchmarks.instructions import is_dsp

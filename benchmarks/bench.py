@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ndtool.benchmarks.board import BoardLink, require_board
+from ndtool.benchmarks.board.link import BoardLink, require_board
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.inputs import GivenInputs, Inputs, RandomInputs
 from ndtool.benchmarks.measure import measure

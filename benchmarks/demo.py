@@ -8,7 +8,7 @@ from ndtool.benchmarks.bench import bench
 from ndtool.benchmarks.candidates import compile_options
 from ndtool.benchmarks.check import Plan, judge
 from ndtool.benchmarks.regression import Verdict
-from ndtool.benchmarks.report_json import write_json
+from ndtool.benchmarks.report.document import write_json
 from ndtool.benchmarks.results import Measurement
 from ndtool.benchmarks.subject import open_subject
 from ndtool.benchmarks.targets import load_target

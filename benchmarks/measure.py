@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ndtool.benchmarks.account import account, with_board
-from ndtool.benchmarks.board import BoardLink, require_board
+from ndtool.benchmarks.board.link import BoardLink, require_board
 from ndtool.benchmarks.build import build_firmware
 from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.firmware_sources import linker_script, main_c

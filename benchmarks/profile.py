@@ -3,8 +3,8 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ndtool.benchmarks.counts import Edge
 from ndtool.benchmarks.elf import FirmwareElf
+from ndtool.benchmarks.emulation.counts import Edge
 from ndtool.benchmarks.results import Cost
 from ndtool.benchmarks.timing import Cycles
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ndtool.benchmarks.board import Board, BoardLink
-from ndtool.benchmarks.counts import Counts, Segments
+from ndtool.benchmarks.board.link import Board, BoardLink
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import BOARD_INIT, START, STOP, Emulator, UnicornEmulator
+from ndtool.benchmarks.emulation.counts import Counts, Segments
+from ndtool.benchmarks.emulation.emulator import BOARD_INIT, START, STOP, Emulator, UnicornEmulator
+from ndtool.benchmarks.emulation.stack import StackRegion, stack_region
 from ndtool.benchmarks.firmware_sources import ARENA
 from ndtool.benchmarks.inputs import Ports, Sample
 from ndtool.benchmarks.placement import Placement
-from ndtool.benchmarks.stack import StackRegion, stack_region
 from ndtool.benchmarks.targets import Region, Target
 from ndtool.benchmarks.timing import TimingModel
 from ndtool.errors import NdtoolError
@@ -100,7 +100,7 @@ def _run_all(machine: Emulator, program: Program, memory: Mapping[str, Region]) 
 def _emulator(name: str, program: Program) -> Emulator:
     elf, target = program.elf, program.target
     if name == "qemu":
-        from ndtool.benchmarks.qemu import QemuEmulator
+        from ndtool.benchmarks.emulation.qemu import QemuEmulator
 
         return QemuEmulator(elf, target.core)
     waits = None if program.fast or not target.has_waits else target.waits

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ndtool.benchmarks.memory import Bank, Cache, Event, MemoryMap
+from ndtool.benchmarks.emulation.memory import Bank, Cache, Event, MemoryMap
 from ndtool.errors import NdtoolError
 from ndtool.export.c.context import Features
 

@@ -68,11 +68,11 @@ def bench(
     ndtool bench mobilenetv2 --set width=0.5 --input-shape 3x64x64 --target nrf52840
     ndtool bench model.int8.tflite --target nrf52840 --gdb localhost:3333 --json
     """
-    from ndtool.benchmarks import report, report_json
     from ndtool.benchmarks.bench import bench as run_bench
     from ndtool.benchmarks.bench import data_inputs
     from ndtool.benchmarks.inputs import RandomInputs
     from ndtool.benchmarks.placement import parse_placement
+    from ndtool.benchmarks.report import document, sections
     from ndtool.benchmarks.subject import open_subject
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note
@@ -91,19 +91,19 @@ def bench(
         inputs = data_inputs(opened.model, loaded, runs)
     measurement = run_bench(opened, target, inputs=inputs, pins=pins, board=link, **how)
     if opened.run is not None:
-        report_json.write_json(measurement, opened.run.bench(f"{target.name}.board" if link else target.name))
+        document.write_json(measurement, opened.run.bench(f"{target.name}.board" if link else target.name))
     if how["keep"] is not None:
-        report_json.write_json(measurement, how["keep"] / "bench.json")
+        document.write_json(measurement, how["keep"] / "bench.json")
     if as_json:
-        echo_json(report_json.as_json(measurement))
+        echo_json(document.as_json(measurement))
     else:
-        report.tables(measurement, profile=profile)
+        sections.tables(measurement, profile=profile)
     return 0 if measurement.bit_exact is not False and measurement.fits is not False else 1
 
 
 def _link(gdb: str | None, reset: str | None) -> Any:
     """Where the board is; None: there is none."""
-    from ndtool.benchmarks.board import RESET, parse_link
+    from ndtool.benchmarks.board.link import RESET, parse_link
 
     if gdb is None:
         if reset is not None:
@@ -127,7 +127,7 @@ def validate(results: tuple[Path, ...], as_json: bool) -> int:
     ndtool validate points.json nrf5340.json --json
     """
     from ndtool import render
-    from ndtool.benchmarks.board_points import read_points
+    from ndtool.benchmarks.board.points import read_points
 
     points = read_points(results)
     echo_json(render.points_json(points)) if as_json else render.points_table(points)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ndtool.benchmarks.counts import Edge, Pace
-from ndtool.benchmarks.memory import PER_CYCLE, Event
+from ndtool.benchmarks.emulation.counts import Edge, Pace
+from ndtool.benchmarks.emulation.memory import PER_CYCLE, Event
 from ndtool.benchmarks.targets import Target
 from ndtool.benchmarks.timing import cortex_m0plus, cortex_m3, cortex_m4, cortex_m7, cortex_m33
 from ndtool.benchmarks.timing.about import About, about

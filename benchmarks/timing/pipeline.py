@@ -7,7 +7,7 @@ needed across the branch is waited for.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ndtool.benchmarks.counts import Edge, Pace
+from ndtool.benchmarks.emulation.counts import Edge, Pace
 from ndtool.benchmarks.instructions import Block, Instruction, Kind
 
 

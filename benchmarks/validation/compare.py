@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ndtool.benchmarks.counts import Segments, decoded
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import UnicornEmulator
-from ndtool.benchmarks.image import FirmwareImage
+from ndtool.benchmarks.emulation.counts import Segments, decoded
+from ndtool.benchmarks.emulation.emulator import UnicornEmulator
+from ndtool.benchmarks.emulation.image import FirmwareImage
 from ndtool.benchmarks.targets import Region, load_target
 from ndtool.benchmarks.timing import TimingModel
 from ndtool.benchmarks.validation.points import Point

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ndtool.benchmarks.emulator import Function
+from ndtool.benchmarks.emulation.emulator import Function
 from ndtool.benchmarks.targets import Region
 
 MANIFEST = Path(__file__).with_name("points.toml")

@@ -14,17 +14,17 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from ndtool.benchmarks import board as board_module
-from ndtool.benchmarks import gdb_mi
-from ndtool.benchmarks.board import Board, parse_link
+from ndtool.benchmarks.board import gdb_mi
+from ndtool.benchmarks.board import link as board_module
+from ndtool.benchmarks.board.gdb_mi import Gdb
+from ndtool.benchmarks.board.link import Board, parse_link
 from ndtool.benchmarks.build import GCC
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.gdb_mi import Gdb
+from ndtool.benchmarks.emulation.qemu import QEMU
 from ndtool.benchmarks.inputs import RandomInputs, library_ports
 from ndtool.benchmarks.measure import measure
-from ndtool.benchmarks.qemu import QEMU
-from ndtool.benchmarks.report import sections
-from ndtool.benchmarks.report_json import as_json
+from ndtool.benchmarks.report.document import as_json
+from ndtool.benchmarks.report.sections import sections
 from ndtool.benchmarks.targets import Target, load_target
 from ndtool.cli import main
 from ndtool.errors import NdtoolError
@@ -286,7 +286,7 @@ def measured(monkeypatch, ndtool):
     target = board_of("cortex-m0plus")
     monkeypatch.setattr(Board, "_of_qemu", lambda self: False)
     monkeypatch.setattr("ndtool.benchmarks.targets.load_target", lambda name: target)
-    monkeypatch.setattr("ndtool.benchmarks.board_points.load_target", lambda name: target)
+    monkeypatch.setattr("ndtool.benchmarks.board.points.load_target", lambda name: target)
     with machine(target.core.qemu_machine, "-icount", "shift=4") as server:  # 16 ns an instruction
         code, printed, _ = ndtool(*BENCH, "--gdb", server, "--keep", "kept")
     assert code == 0

@@ -1,8 +1,8 @@
 import pytest
 
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import reset_vector
-from ndtool.benchmarks.native_code import COUNTER, load
+from ndtool.benchmarks.emulation.emulator import reset_vector
+from ndtool.benchmarks.emulation.native_code import COUNTER, load
 from ndtool.errors import NdtoolError
 from ndtool.files import cache_dir
 

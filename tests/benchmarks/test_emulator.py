@@ -7,11 +7,11 @@ import pytest
 import unicorn
 from unicorn import arm_const
 
-from ndtool.benchmarks import emulator
-from ndtool.benchmarks.counts import Segments, decoded, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import UnicornEmulator
-from ndtool.benchmarks.stack import stack_region
+from ndtool.benchmarks.emulation import emulator
+from ndtool.benchmarks.emulation.counts import Segments, decoded, instructions_of
+from ndtool.benchmarks.emulation.emulator import UnicornEmulator
+from ndtool.benchmarks.emulation.stack import stack_region
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ndtool.benchmarks import engine, engine_rows
-from ndtool.benchmarks.anchors import Anchors, read_anchors
-from ndtool.benchmarks.engine import BARS, main, write_page
-from ndtool.benchmarks.engine_rows import Row, judge, layer_kinds, measure_row, read_bars
-from ndtool.benchmarks.engine_tables import markdown, sections
+from ndtool.benchmarks.engine import rows as engine_rows
+from ndtool.benchmarks.engine import suite
+from ndtool.benchmarks.engine.anchors import Anchors, read_anchors
+from ndtool.benchmarks.engine.rows import Row, judge, layer_kinds, measure_row, read_bars
+from ndtool.benchmarks.engine.suite import BARS, main, write_page
+from ndtool.benchmarks.engine.tables import markdown, sections
 from ndtool.benchmarks.results import Cost, LayerResult
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
@@ -216,7 +217,7 @@ def test_an_objective_is_handed_to_the_compiler(models, monkeypatch):
 
     monkeypatch.setattr(engine_rows, "bench", refuse)
     with pytest.raises(NdtoolError, match="no model can be measured: no"):
-        engine.measure(models, [load_target("cortex-m7")], ("sram", "flash"))
+        suite.measure(models, [load_target("cortex-m7")], ("sram", "flash"))
     assert given == ["sram", "flash"] * 2
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ndtool.benchmarks.emulator import UnicornEmulator
-from ndtool.benchmarks.memory import EVERY, PER_CYCLE, Bank, Cache, Event, MemoryMap, MemorySystem
+from ndtool.benchmarks.emulation.emulator import UnicornEmulator
+from ndtool.benchmarks.emulation.memory import EVERY, PER_CYCLE, Bank, Cache, Event, MemoryMap, MemorySystem
 from ndtool.benchmarks.targets import load_target
 from ndtool.benchmarks.timing import TimingModel
 from ndtool.errors import NdtoolError

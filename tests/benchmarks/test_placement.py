@@ -7,7 +7,7 @@ from ndtool.benchmarks.elf import FirmwareElf
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
 from ndtool.benchmarks.placement import USUAL, Placement, other_placements, parse_placement
-from ndtool.benchmarks.report import sections
+from ndtool.benchmarks.report.sections import sections
 from ndtool.benchmarks.subject import open_subject
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError

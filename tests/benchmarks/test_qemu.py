@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
+from ndtool.benchmarks.emulation.qemu import QEMU
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
-from ndtool.benchmarks.qemu import QEMU
 from ndtool.benchmarks.targets import load_target
 from ndtool.errors import NdtoolError
 from ndtool.tests.benchmarks import tiny
@@ -46,7 +46,7 @@ def test_a_fault_is_named():
 
 
 def test_its_absence_is_said(monkeypatch):
-    from ndtool.benchmarks import qemu
+    from ndtool.benchmarks.emulation import qemu
 
     qemu.qemu_version.cache_clear()
     monkeypatch.setattr(qemu.shutil, "which", lambda name: None)

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from ndtool.benchmarks import report, report_json
 from ndtool.benchmarks.inputs import RandomInputs
 from ndtool.benchmarks.measure import measure
+from ndtool.benchmarks.report import document, sections
 from ndtool.benchmarks.targets import load_target
 from ndtool.tests.benchmarks import tiny
 
@@ -34,10 +34,10 @@ def measured():
 
 def test_the_keys_are_those_that_are_documented(measured, tmp_path):
     path = tmp_path / "bench.json"
-    report_json.write_json(measured, path)
+    document.write_json(measured, path)
     content = json.loads(path.read_text())
     assert set(content) == KEYS
-    assert all(key in report_json.__doc__ for key in KEYS)
+    assert all(key in document.__doc__ for key in KEYS)
     assert set(content["sram"]) == {"arena", "stack", "static", "total", "caller"}
     assert set(content["flash"]) == {"code", "weights", "total", "kernels", "glue"}
     assert content["sram"]["total"] == sum(content["sram"][part] for part in ("arena", "stack", "static"))
@@ -56,25 +56,25 @@ def test_the_keys_are_those_that_are_documented(measured, tmp_path):
 
 
 def test_tables_show_totals_and_what_numbers_are(measured):
-    text = "\n".join(" ".join(row) for section in report.sections(measured) for row in section.rows)
+    text = "\n".join(" ".join(row) for section in sections.sections(measured) for row in section.rows)
     assert "modelled: issue, dependencies, branches and memory" in text
     assert "Cortex-M7 validated on" in text
-    titles = [section.title for section in report.sections(measured)]
+    titles = [section.title for section in sections.sections(measured)]
     assert "peak of the arena: tiny_quantize_input, QUANTIZE tiny_quantize_input output" in titles
     assert titles[-1].startswith("tiny on STM32F746")
     assert f"{measured.cost.instructions:,}".replace(",", " ") in text
-    for section in report.sections(measured, profile=True):
+    for section in sections.sections(measured, profile=True):
         assert {len(row) for row in section.rows} == {len(section.headings)}
 
 
 def test_a_profile_adds_kernels_functions_and_classes(measured):
-    titles = [section.title for section in report.sections(measured, profile=True)]
-    plain = [section.title for section in report.sections(measured)]
+    titles = [section.title for section in sections.sections(measured, profile=True)]
+    plain = [section.title for section in sections.sections(measured)]
     assert len(titles) == len(plain) + 4
 
 
 def test_tables_are_printed_on_stdout(measured, capsys):
-    report.tables(measured, profile=True)
+    sections.tables(measured, profile=True)
     printed = capsys.readouterr()
     assert "nd_negate" in printed.out
     assert not printed.err

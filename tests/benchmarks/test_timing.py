@@ -2,9 +2,9 @@
 
 import pytest
 
-from ndtool.benchmarks.counts import Edge
+from ndtool.benchmarks.emulation.counts import Edge
+from ndtool.benchmarks.emulation.memory import Event
 from ndtool.benchmarks.instructions import Block, Kind, count, decode
-from ndtool.benchmarks.memory import Event
 from ndtool.benchmarks.targets import load_target
 from ndtool.benchmarks.timing import TimingModel
 

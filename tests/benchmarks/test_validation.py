@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ndtool.benchmarks.counts import Segments
-from ndtool.benchmarks.emulator import Function, UnicornEmulator
-from ndtool.benchmarks.image import FirmwareImage
+from ndtool.benchmarks.emulation.counts import Segments
+from ndtool.benchmarks.emulation.emulator import Function, UnicornEmulator
+from ndtool.benchmarks.emulation.image import FirmwareImage
 from ndtool.benchmarks.targets import load_target, target_names
 from ndtool.benchmarks.validation.compare import Comparison, accuracy, compare, summary
 from ndtool.benchmarks.validation.page import write_page

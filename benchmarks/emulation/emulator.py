@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ndtool.benchmarks import native_code
-from ndtool.benchmarks.counts import Counts, Edge, Pace, RawEdges, Segments, block_at, instructions_of
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.image import FirmwareImage
+from ndtool.benchmarks.emulation import native_code
+from ndtool.benchmarks.emulation.counts import Counts, Edge, Pace, RawEdges, Segments, block_at, instructions_of
+from ndtool.benchmarks.emulation.image import FirmwareImage
+from ndtool.benchmarks.emulation.memory import PER_CYCLE, Event, MemoryMap, MemorySystem
+from ndtool.benchmarks.emulation.peripherals import Peripherals, leave_it
 from ndtool.benchmarks.instructions import Block
-from ndtool.benchmarks.memory import PER_CYCLE, Event, MemoryMap, MemorySystem
-from ndtool.benchmarks.peripherals import Peripherals, leave_it
 from ndtool.benchmarks.targets import Core, Region
 from ndtool.errors import NdtoolError
 

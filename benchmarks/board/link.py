@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from ndtool.benchmarks.counts import Counts
+from ndtool.benchmarks.board.gdb_mi import PC, SP, XPSR, Gdb, find_gdb, gdb_version
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import FAULT, MARKERS, START, STOP, STOPPED, TICKS, reset_vector
-from ndtool.benchmarks.gdb_mi import PC, SP, XPSR, Gdb, find_gdb, gdb_version
+from ndtool.benchmarks.emulation.counts import Counts
+from ndtool.benchmarks.emulation.emulator import FAULT, MARKERS, START, STOP, STOPPED, TICKS, reset_vector
 from ndtool.benchmarks.targets import Target
 from ndtool.errors import NdtoolError
 

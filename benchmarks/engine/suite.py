@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from ndtool.benchmarks import engine_tables
-from ndtool.benchmarks.anchors import Anchors, read_anchors
-from ndtool.benchmarks.engine_rows import (
+from ndtool.benchmarks.engine import tables
+from ndtool.benchmarks.engine.anchors import Anchors, read_anchors
+from ndtool.benchmarks.engine.rows import (
     Row,
     judge,
     measure_row,
@@ -22,13 +22,13 @@ from ndtool.benchmarks.engine_rows import (
     read_baseline,
     write_baseline,
 )
-from ndtool.benchmarks.tables import Section
+from ndtool.benchmarks.report.tables import Section
 from ndtool.benchmarks.targets import Target, load_target
 from ndtool.console import note, table
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]
 BARS, BASELINE = (_HERE / "baselines" / f"engine.{ending}" for ending in ("toml", "json"))
 BEGIN, END = "<!-- engine: begin -->", "<!-- engine: end -->"
 OBJECTIVES = ("latency", "sram", "flash")
@@ -82,19 +82,19 @@ def suite(
     others = _anchors(anchors, folder)
     rows = measure(folder, known, objectives)
     findings = judge(rows, limits)
-    shown = engine_tables.sections(rows, findings, others, old)
+    shown = tables.sections(rows, findings, others, old)
     if as_json:
-        click.echo(json.dumps(engine_tables.as_json(rows, findings, others, old), indent=2))
+        click.echo(json.dumps(tables.as_json(rows, findings, others, old), indent=2))
     elif as_markdown:
-        click.echo(engine_tables.markdown(shown))
+        click.echo(tables.markdown(shown))
     else:
         for section in shown:
             table(section.title, section.headings, section.rows, left=section.left)
-    note(engine_tables.versions(rows))
+    note(tables.versions(rows))
     if update:
         write_baseline(baseline, rows)
     if page is not None:
-        write_page(page, shown, engine_tables.versions(rows))
+        write_page(page, shown, tables.versions(rows))
     failed = [f"{f.row.name} {f.quantity}" for f in findings if not f.ok]
     failed += [f"{row.name} output" for row in rows if not row.measured.bit_exact]
     if failed:
@@ -133,7 +133,7 @@ def write_page(page: Path, shown: tuple[Section, ...], versions: str) -> None:
     if not (begin and end):
         raise NdtoolError(f"{page} has no place for the tables: put {BEGIN} and {END} on lines of their own")
     lasting = [section for section in shown if not section.title.startswith("Change")]
-    content = f"{engine_tables.markdown(lasting)}\nMeasured with {versions}.\n"
+    content = f"{tables.markdown(lasting)}\nMeasured with {versions}.\n"
     write_atomic(page, f"{before}{BEGIN}\n\n{content}\n{END}{after}")
 
 
@@ -153,7 +153,3 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"engine: {error}", err=True)
         status = 2
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

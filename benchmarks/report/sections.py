@@ -1,8 +1,8 @@
 """A measurement told as tables."""
 
-from ndtool.benchmarks.report_profile import profile_sections
+from ndtool.benchmarks.report.profile import profile_sections
+from ndtool.benchmarks.report.tables import Section, cost_cells, layer_label, ratio, reasons, whole
 from ndtool.benchmarks.results import Cost, Measurement, Peak
-from ndtool.benchmarks.tables import Section, cost_cells, layer_label, ratio, reasons, whole
 from ndtool.console import table
 
 ALIVE_SHOWN = 8

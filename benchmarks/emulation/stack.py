@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import Emulator
+from ndtool.benchmarks.emulation.emulator import Emulator
 from ndtool.benchmarks.targets import Region
 from ndtool.errors import NdtoolError
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from ndtool.benchmarks.counts import Counts
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulator import FAULT, START, STOPPED, TICKS
-from ndtool.benchmarks.gdb import SP, GdbTarget
+from ndtool.benchmarks.emulation.counts import Counts
+from ndtool.benchmarks.emulation.emulator import FAULT, START, STOPPED, TICKS
+from ndtool.benchmarks.emulation.gdb import SP, GdbTarget
 from ndtool.benchmarks.targets import Core
 from ndtool.errors import NdtoolError
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ndtool.benchmarks.anchors import Anchor, Anchors
-from ndtool.benchmarks.engine_rows import LATENCY, QUANTITIES, Baseline, Finding, LayerKind, Row
-from ndtool.benchmarks.tables import Section
+from ndtool.benchmarks.engine.anchors import Anchor, Anchors
+from ndtool.benchmarks.engine.rows import LATENCY, QUANTITIES, Baseline, Finding, LayerKind, Row
+from ndtool.benchmarks.report.tables import Section
 from ndtool.render import whole
 
 OWN = "ndtool"

@@ -1,0 +1,1 @@
+"""Firmware on real boards, and cycles that were measured there beside those that are modelled."""

@@ -1,0 +1,1 @@
+"""Firmware on emulated machines: what is executed, counted, and kept in memory."""

@@ -1,0 +1,1 @@
+"""A measurement told: as tables and as JSON."""
