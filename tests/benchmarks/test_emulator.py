@@ -8,7 +8,7 @@ import unicorn
 from unicorn import arm_const
 
 from ndtool.benchmarks.elf import FirmwareElf
-from ndtool.benchmarks.emulation import emulator
+from ndtool.benchmarks.emulation import native_code
 from ndtool.benchmarks.emulation.counts import Segments, decoded, instructions_of
 from ndtool.benchmarks.emulation.emulator import UnicornEmulator
 from ndtool.benchmarks.emulation.stack import stack_region
@@ -89,7 +89,7 @@ def test_without_a_compiler_for_the_host_counting_falls_back_to_python(elf, monk
 
     program = elf(VARIED)
     expected = emulate(program).run().instructions
-    monkeypatch.setattr(emulator.native_code, "load", refuse)
+    monkeypatch.setattr(native_code, "load", refuse)
     machine = emulate(program)
     assert machine.note == "blocks counted in Python"
     assert machine.run().instructions == expected
