@@ -56,6 +56,11 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *,
     console().print()
 
 
+def whole(value: float | None) -> str:
+    """A cell of a table: a count, grouped by thousands; None is unknown."""
+    return "-" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
 @contextmanager
 def training_progress() -> "Iterator[Callable[[Progress], None]]":
     """A progress bar on a terminal, a plain line per epoch elsewhere."""

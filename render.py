@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ndtool.console import note, table
+from ndtool.console import note, table, whole
 
 if TYPE_CHECKING:
     from ndtool.benchmarks.board.points import BoardPoint
@@ -28,12 +28,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def size(count: float) -> str:
     """Bytes, grouped by thousands."""
-    return f"{count:,.0f} B".replace(",", " ")
-
-
-def whole(count: float) -> str:
-    """A count, grouped by thousands."""
-    return f"{count:,.0f}".replace(",", " ")
+    return f"{whole(count)} B"
 
 
 def _quality(stage: "Stage") -> str:

@@ -22,9 +22,9 @@ from ndtool.benchmarks.engine.rows import (
     read_baseline,
     write_baseline,
 )
-from ndtool.benchmarks.report.tables import Section
+from ndtool.benchmarks.report.tables import Section, show
 from ndtool.benchmarks.targets import Target, load_target
-from ndtool.console import note, table
+from ndtool.console import note
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 
@@ -88,8 +88,7 @@ def suite(
     elif as_markdown:
         click.echo(tables.markdown(shown))
     else:
-        for section in shown:
-            table(section.title, section.headings, section.rows, left=section.left)
+        show(shown)
     note(tables.versions(rows))
     if update:
         write_baseline(baseline, rows)

@@ -6,7 +6,7 @@ from typing import Any
 from ndtool.benchmarks.engine.anchors import Anchor, Anchors
 from ndtool.benchmarks.engine.rows import LATENCY, QUANTITIES, Baseline, Finding, LayerKind, Row
 from ndtool.benchmarks.report.tables import Section
-from ndtool.render import whole
+from ndtool.console import whole
 
 OWN = "ndtool"
 

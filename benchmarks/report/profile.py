@@ -1,7 +1,8 @@
 """The tables of a profile: where cycles go, why, and what else there was to choose from."""
 
-from ndtool.benchmarks.report.tables import Section, cost_cells, layer_label, ratio, reasons, share, whole
+from ndtool.benchmarks.report.tables import Section, cost_cells, layer_label, ratio, reasons, share
 from ndtool.benchmarks.results import Cost, Measurement, total
+from ndtool.console import whole
 
 FUNCTIONS_SHOWN = 20
 

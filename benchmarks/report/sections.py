@@ -1,9 +1,9 @@
 """A measurement told as tables."""
 
 from ndtool.benchmarks.report.profile import profile_sections
-from ndtool.benchmarks.report.tables import Section, cost_cells, layer_label, ratio, reasons, whole
+from ndtool.benchmarks.report.tables import Section, cost_cells, layer_label, ratio, reasons, show
 from ndtool.benchmarks.results import Cost, Measurement, Peak
-from ndtool.console import table
+from ndtool.console import whole
 
 ALIVE_SHOWN = 8
 NAME_SHOWN = 60  # characters of a tensor's name
@@ -11,8 +11,7 @@ NAME_SHOWN = 60  # characters of a tensor's name
 
 def tables(measurement: Measurement, *, profile: bool = False) -> None:
     """Print the sections of a measurement on stdout."""
-    for section in sections(measurement, profile=profile):
-        table(section.title, section.headings, section.rows, left=section.left)
+    show(sections(measurement, profile=profile))
 
 
 def sections(measurement: Measurement, *, profile: bool = False) -> tuple[Section, ...]:

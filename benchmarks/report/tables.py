@@ -1,8 +1,10 @@
 """Tables of a measurement: what they are, and their cells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ndtool.benchmarks.results import Cost, LayerResult
+from ndtool.console import table, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,14 +17,15 @@ class Section:
     left: int = 1
 
 
+def show(sections: Iterable[Section]) -> None:
+    """Print tables on stdout."""
+    for section in sections:
+        table(section.title, section.headings, section.rows, left=section.left)
+
+
 def cost_cells(cost: Cost, total: Cost) -> tuple[str, str, str]:
     """Instructions, their share of the total, cycles."""
     return whole(cost.instructions), share(cost.instructions, total.instructions), whole(cost.cycles)
-
-
-def whole(value: float | None) -> str:
-    """Grouped by thousands."""
-    return "-" if value is None else f"{value:,.0f}".replace(",", " ")
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -11,7 +11,7 @@ from ndtool.benchmarks.timing.about import ACCURACY
 from ndtool.benchmarks.validation.compare import Comparison, accuracy, compare, summary
 from ndtool.benchmarks.validation.page import write_page
 from ndtool.benchmarks.validation.points import read_points
-from ndtool.console import table
+from ndtool.console import table, whole
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 
@@ -66,8 +66,8 @@ def _print(found: list[Comparison]) -> None:
             one.point.name,
             one.core,
             "fit" if one.point.fit else "",
-            f"{one.predicted:,.0f}".replace(",", " "),
-            f"{one.measured:,.0f}".replace(",", " "),
+            whole(one.predicted),
+            whole(one.measured),
             f"{100 * one.error:+.1f} %",
         )
         for one in found

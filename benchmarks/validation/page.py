@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ndtool.benchmarks.validation.compare import Comparison, summary
 from ndtool.benchmarks.validation.figures import errors, kind_of, scatter
+from ndtool.console import whole
 from ndtool.errors import NdtoolError
 from ndtool.files import write_atomic
 
@@ -43,11 +44,7 @@ def _tables(found: Sequence[Comparison]) -> str:
         kind = "" if kind_of(one.point) == "exact" else kind_of(one.point)
         alone = one.alone / one.measured - 1
         lines.append(
-            f"| {one.point.name} | {_whole(one.instructions)} | {_whole(one.predicted)} | {_whole(one.measured)} "
+            f"| {one.point.name} | {whole(one.instructions)} | {whole(one.predicted)} | {whole(one.measured)} "
             f"| {100 * one.error:+.1f} % | {100 * alone:+.1f} % | {kind} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}".replace(",", " ")
