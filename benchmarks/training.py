@@ -200,7 +200,7 @@ def main(
 
     from ndtool.train.config import TrainConfig
     from ndtool.train.models import ModelSpec, default_input_shape
-    from ndtool.train.setup import parse_shape
+    from ndtool.train.parse import parse_shape
 
     if threads:
         torch.set_num_threads(threads)

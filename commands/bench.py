@@ -76,7 +76,7 @@ def bench(
     from ndtool.benchmarks.subject import open_subject
     from ndtool.benchmarks.targets import load_target
     from ndtool.console import note
-    from ndtool.train.setup import parse_shape
+    from ndtool.train.parse import parse_shape
 
     target, link = load_target(target_name), _link(gdb, gdb_reset)
     how |= {"place": parse_placement(places, target), "placements": profile}

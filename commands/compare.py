@@ -35,10 +35,10 @@ from ndtool.console import echo_json
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each.")
 @click.option(
     "--vary",
-    metavar="NAME=V,V,...",
+    metavar="[METHOD.]NAME=V,V,...",
     multiple=True,
     callback=read_variations,
-    help="Also each method with other values of one setting, e.g. expand=2,3,4. Several times.",
+    help="Also each method, or METHOD alone, with other values of one setting, e.g. expand=2,3,4. Several times.",
 )
 @click.option("--against", metavar="METHOD", help="Whose score the differences are to.  [default: vanilla]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study.")
@@ -66,9 +66,11 @@ def compare(
     ndtool compare resnet8 --data cifar10 --methods vanilla,netdistiller --epochs 10 --out study
     ndtool compare net.py:Net --data images/ --methods vanilla,kd,netdistiller --seeds 5 --out study
     ndtool compare resnet8 --data cifar10 --methods netdistiller --vary expand=2,3,4 --vary distill=kl,dkd --out study
+    ndtool compare resnet8 --data cifar10 --methods vanilla,netdistiller --vary vanilla.epochs=90,120 --out study
     """
     from ndtool.console import note, table, training_progress
-    from ndtool.train.setup import parse_value, prepare
+    from ndtool.train.parse import parse_value
+    from ndtool.train.setup import prepare
     from ndtool.train.study import Study, baseline_of, plan_jobs, plan_variants, report
     from ndtool.train.study.table import HEADINGS, cells
 

@@ -104,13 +104,13 @@ def read_methods(_: click.Context, __: click.Parameter, text: str) -> tuple[str,
 
 
 def read_variations(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, list[str]]:
-    """NAME=V,V as the setting's name and the texts of its values."""
-    variations = {}
+    """NAME=V,V as the setting's name and the texts of its values; what is said twice adds up."""
+    variations: dict[str, list[str]] = {}
     for text in texts:
         name, _equals, values = text.partition("=")
         if not name or not all(values.split(",")):
             raise click.BadParameter(f"{text!r} names no values: write NAME=V,V, e.g. expand=2,3,4")
-        variations[name.strip().replace("-", "_")] = [value.strip() for value in values.split(",")]
+        variations.setdefault(name.strip().replace("-", "_"), []).extend(value.strip() for value in values.split(","))
     return variations
 
 

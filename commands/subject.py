@@ -27,7 +27,7 @@ def open_source(source: str | None, *, input_shape: str | None, mean: str | None
     """The source and data of export and eval; without a name, the last run."""
     from ndtool.console import note
     from ndtool.export.source import open_with_data
-    from ndtool.train.setup import parse_normalisation, parse_shape
+    from ndtool.train.parse import parse_normalisation, parse_shape
 
     return open_with_data(
         last_run() if source is None else source,

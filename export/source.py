@@ -203,7 +203,7 @@ def _of_model(
     arguments: Iterable[str],
 ) -> Source:
     from ndtool.train.models import MODELS, ModelSpec, build, default_input_shape, default_task, load_weights
-    from ndtool.train.setup import parse_arguments
+    from ndtool.train.parse import parse_arguments
 
     require_model(name)
     shape = shape or default_input_shape(name)

@@ -4,13 +4,17 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ndtool.errors import NdtoolError
-
-if TYPE_CHECKING:
-    from ndtool.train.config import TrainConfig
-    from ndtool.train.data import Data, Normalisation
+from ndtool.train.config import TrainConfig
+from ndtool.train.data import RECONSTRUCTION, Data, load_data
+from ndtool.train.data.augment import augmentation
+from ndtool.train.models import ModelSpec, build, default_task, require_model
+from ndtool.train.parse import parse_arguments, parse_shape
+from ndtool.train.run import RunFolder
+from ndtool.train.training import resolve_device
+from ndtool.train.transfer import Start, load_student, open_start
 
 
 def prepare(
@@ -24,7 +28,7 @@ def prepare(
     task: str | None = None,
     progress: Callable[[str], None] | None = None,
     **settings: Any,
-) -> tuple["TrainConfig", "Data"]:
+) -> tuple[TrainConfig, Data]:
     """The settings of a run and its data, loaded once. What is wrong is noticed here, before anything is written.
 
     Args:
@@ -41,34 +45,19 @@ def prepare(
     Raises:
         NdtoolError: the model, the data or a setting is unknown or does not fit the others.
     """
-    from ndtool.train.config import TrainConfig
-    from ndtool.train.data import RECONSTRUCTION, load_data
-    from ndtool.train.data.augment import augmentation
-    from ndtool.train.models import ModelSpec, build, default_task, require_model
-    from ndtool.train.run import RunFolder
-    from ndtool.train.training import resolve_device
-    from ndtool.train.transfer import load_student, open_start
-
     start = open_start(init) if init is not None else None
-    before = start.model if start is not None else None
-    if model is None and before is None:
-        raise NdtoolError(f"{init} holds weights only: name the MODEL that they belong to")
-    name = absolute_callable(model) if model is not None else before.name  # type: ignore[union-attr] # one is there
-    require_model(name)
+    name = _model_name(model, start)
     shape = parse_shape(input_shape) if input_shape else None
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = parse_arguments(arguments)
-    if start is not None and before is not None and before.name == name:
-        shape = shape or before.input_shape
-        chosen = {**before.arguments, **chosen}
+    if start is not None and start.model is not None and start.model.name == name:
+        shape = shape or start.model.input_shape
+        chosen = {**start.model.arguments, **chosen}
     options = {name: given[name] for name in ("validation", "seed", "normalisation") if name in given}
     loaded = load_data(absolute(data), input_shape=shape, task=task or default_task(name), progress=progress, **options)
     if start is not None and start.scales(loaded) and "normalisation" not in given:
         loaded = replace(loaded, normalisation=start.normalisation)
-    outputs = 0 if loaded.task == RECONSTRUCTION else len(loaded.classes)
-    if classes is not None and classes < outputs:
-        raise NdtoolError(f"--classes {classes} is less than the {outputs} classes of {data}: leave it out")
-    outputs = outputs and (classes or outputs)
+    outputs = _outputs(classes, loaded)
     spec = ModelSpec(name=name, input_shape=loaded.input_shape, classes=outputs, arguments=chosen)
     if "teacher" in given:
         given["teacher"] = str(RunFolder.open(Path(given["teacher"])).path)
@@ -76,43 +65,41 @@ def prepare(
     if init is not None:
         given["init"] = absolute(init)
     config = TrainConfig(model=spec, data=absolute(data), task=loaded.task, **given)
-    augmentation(config.augment)
-    resolve_device(config.device)
-    student = build(spec)
-    if start is not None:
-        load_student(start, student)
+    _require_possible(config, start)
     return config, loaded
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Read "3x32x32". Raises NdtoolError where it is none."""
-    parts = text.lower().replace(",", "x").split("x")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise NdtoolError(f"{text!r} is no shape: write channels x height x width, e.g. 3x96x96")
-    return tuple(int(part) for part in parts)
+def _model_name(model: str | None, start: Start | None) -> str:
+    """The MODEL that is named, else that of the run to begin with. Raises NdtoolError where there is none."""
+    if model is not None:
+        name = absolute_callable(model)
+    elif start is None:
+        raise NdtoolError("nothing to train: name a MODEL, or a run whose model it is")
+    elif start.model is None:
+        raise NdtoolError(f"{start.source} holds weights only: name the MODEL that they belong to")
+    else:
+        name = start.model.name
+    require_model(name)
+    return name
 
 
-def parse_arguments(items: Iterable[str]) -> dict[str, int | float | str | bool]:
-    """Read "name=value" items; a value is a number or true or false where it can be. Raises NdtoolError otherwise."""
-    arguments: dict[str, int | float | str | bool] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not equals or not name.isidentifier():
-            raise NdtoolError(f"{item!r} is no model argument: write name=value, e.g. width=0.35")
-        arguments[name] = parse_value(text)
-    return arguments
+def _outputs(classes: int | None, data: Data) -> int:
+    """Outputs of the model: as many as were asked for, else the data's classes; 0 for reconstruction."""
+    if data.task == RECONSTRUCTION:
+        return 0
+    own = len(data.classes)
+    if classes is not None and classes < own:
+        raise NdtoolError(f"--classes {classes} is less than the {own} classes of {data.name}: leave it out")
+    return classes or own
 
 
-def parse_value(text: str) -> int | float | str | bool:
-    """A number, true or false where the text is one, otherwise the text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _require_possible(config: TrainConfig, start: Start | None) -> None:
+    """Raise NdtoolError where augmentation, device, model or the weights to begin with are not to be had."""
+    augmentation(config.augment)
+    resolve_device(config.device)
+    student = build(config.model)
+    if start is not None:
+        load_student(start, student)
 
 
 def absolute(name: str) -> str:
@@ -139,18 +126,3 @@ def free_folder(model: str, data: str, method: str) -> Path:
     while (candidate := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
         number += 1
     return candidate
-
-
-def parse_normalisation(mean: str | None, std: str | None) -> "Normalisation | None":
-    """Read "0.485,0.456,0.406" twice; None where both are None. Raises NdtoolError where only one is given."""
-    from ndtool.train.data import Normalisation
-
-    if mean is None and std is None:
-        return None
-    try:
-        means, stds = (tuple(float(part) for part in (text or "").split(",")) for text in (mean, std))
-    except ValueError:
-        means = stds = ()
-    if not means or len(means) != len(stds) or min(stds) <= 0:
-        raise NdtoolError("--mean and --std belong together: a number per channel each, e.g. --mean 0.5 --std 0.25")
-    return Normalisation(mean=means, std=stds)

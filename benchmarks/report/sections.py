@@ -68,7 +68,7 @@ def _board_rows(m: Measurement) -> list[tuple[str, str, str]]:
         rows.append(("", "", f"{whole(min(measured))} to {whole(max(measured))} over the inputs"))
     if m.latency_ms is not None:
         clock = f"at {m.target.clock_hz / 1e6:g} MHz, if ndtool_board_init sets that clock"
-        rows.append(("latency", f"{m.latency_ms:,.3f} ms".replace(",", " "), f"measured cycles {clock}"))
+        rows.append(("latency", m.latency_text, f"measured cycles {clock}"))
     if m.board and m.board.modelled_cycles:
         by = m.board.modelled_by.name if m.board.modelled_by else ""
         off = f", {100 * (m.board.modelled_cycles / m.cost.cycles - 1):+.1f} %" if m.cost.cycles else ""

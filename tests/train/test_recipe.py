@@ -11,8 +11,8 @@ from ndtool.train.config import TrainConfig
 from ndtool.train.data import augmentation
 from ndtool.train.data.torchvision_sets import SETS
 from ndtool.train.models import ModelSpec, build
+from ndtool.train.parse import parse_arguments, parse_shape
 from ndtool.train.recipe import load_recipe, recipe_names
-from ndtool.train.setup import parse_arguments, parse_shape
 from ndtool.train.zoo import count
 
 CLASSES = {"imagenet": 1000, "cifar10": 10}

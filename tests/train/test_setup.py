@@ -1,7 +1,8 @@
 import pytest
 
 from ndtool.errors import NdtoolError
-from ndtool.train.setup import absolute, free_folder, parse_arguments, parse_shape, prepare
+from ndtool.train.parse import parse_arguments, parse_shape
+from ndtool.train.setup import absolute, free_folder, prepare
 
 
 def test_shapes_are_read():

@@ -44,6 +44,21 @@ def test_a_setting_is_varied_where_the_method_looks_at_it():
     ]
 
 
+def test_a_setting_is_varied_of_one_method_alone():
+    vary = {"vanilla.epochs": [90], "netdistiller.distill": ["dkd", "kl"]}
+    assert names(plan_variants(base_of(), ("vanilla", "kd", "netdistiller"), vary)) == [
+        "vanilla",
+        "kd",
+        "netdistiller",
+        "vanilla epochs=90",
+        "netdistiller distill=dkd",
+    ]
+    with pytest.raises(NdtoolError, match=r"--vary kd\.distill: kd is not compared: choose from vanilla"):
+        plan_variants(base_of(), ["vanilla"], {"kd.distill": ["dkd"]})
+    with pytest.raises(NdtoolError, match=r"--vary vanilla\.expand: vanilla does not look at expand"):
+        plan_variants(base_of(), ["vanilla"], {"vanilla.expand": [2]})
+
+
 def test_settings_that_cannot_be_varied_are_refused():
     with pytest.raises(NdtoolError, match="--vary seed: this cannot be varied: choose from amp, augment"):
         plan_variants(base_of(), ["vanilla"], {"seed": [1]})

@@ -44,13 +44,15 @@ def plan_variants(
 ) -> list[Variant]:
     """The methods with the settings of `base`, and each with one setting at a time changed, where it looks at it.
 
-    `vary`: the values of a setting, each tried with all other settings as they are. Raises NdtoolError where a setting
-    cannot be varied or a value makes no sense.
+    `vary`: the values of a setting, each tried with all other settings as they are; "expand" of all methods, or
+    "kd.expand" of one. Raises NdtoolError where a setting cannot be varied or a value makes no sense.
     """
-    variants = [Variant(method, replace(base, method=method)) for method in dict.fromkeys(methods)]
-    for method in dict.fromkeys(methods):
-        for name, values in (vary or {}).items():
-            if _is_inert(name, method):
+    methods = list(dict.fromkeys(methods))
+    variants = [Variant(method, replace(base, method=method)) for method in methods]
+    varied = [(*_setting(key, methods), values) for key, values in (vary or {}).items()]
+    for method in methods:
+        for only, name, values in varied:
+            if only not in ("", method) or _is_inert(name, method):
                 continue
             for value in values:
                 config = _with(replace(base, method=method), name, value)
@@ -84,6 +86,16 @@ def baseline_of(jobs: Sequence[Job], chosen: str | None = None) -> str:
         raise NdtoolError(f"--against {chosen}: this is not compared: choose from {', '.join(variants)}")
     students = [job.variant for job in jobs if not job.is_teacher]
     return chosen or ("vanilla" if "vanilla" in students else students[0])
+
+
+def _setting(key: str, methods: Sequence[str]) -> tuple[str, str]:
+    """The method, "" for all, and the setting of "kd.expand". Raises NdtoolError where they do not go together."""
+    only, _, name = key.rpartition(".")
+    if only and only not in methods:
+        raise NdtoolError(f"--vary {key}: {only} is not compared: choose from {', '.join(methods)}")
+    if only and _is_inert(name, only):
+        raise NdtoolError(f"--vary {key}: {only} does not look at {name}: leave it out")
+    return only, name
 
 
 def _is_inert(name: str, method: str) -> bool:

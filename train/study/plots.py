@@ -68,14 +68,14 @@ def _conflicts(runs: Runs) -> "Figure":
     """By shared tensor, from the input on, and epoch: how often the gradients conflict, and their cosine."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(runs), 2, figsize=(9, 2.6 * len(runs)), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(len(runs), 2, figsize=(9, 2.8 * len(runs)), squeeze=False, layout="constrained")
     for row, (name, results) in zip(axes, runs.items(), strict=True):
         kinds = (("conflicts", "part of steps with a conflict", 0, "magma"), ("cosines", "mean cosine", -1, "RdBu"))
         for axis, (key, title, low, colours) in zip(row, kinds, strict=True):
             grid = _curves(results, lambda epoch, key=key: epoch[key])  # type: ignore[misc]
             means = [[statistics.fmean(cell) for cell in zip(*at, strict=True)] for at in zip(*grid, strict=True)]
             drawn = axis.imshow(means, aspect="auto", vmin=low, vmax=1, cmap=colours, interpolation="nearest")
-            axis.set(title=f"{name}: {title}", xlabel="shared tensor, from the input on", ylabel="epoch")
+            axis.set(title=f"{name}\n{title}", xlabel="shared tensor, from the input on", ylabel="epoch")
             axis.set_yticks(range(len(means)), [str(epoch + 1) for epoch in range(len(means))])
             figure.colorbar(drawn, ax=axis)
     return figure
