@@ -92,6 +92,8 @@ def compare(
         rows = [cells(row, accuracy=summary.of_accuracies) for row in summary.rows]
         unit = "percent" if summary.of_accuracies else "squared error"
         table(f"{study.path}: test part, {unit}, differences to {baseline}", HEADINGS, rows)
+        if summary.hint:
+            note(summary.hint)
     if not done:
         note(f"stopped with {len(summary.missing)} of {len(jobs)} trainings missing; the same command goes on")
     return 0 if done else 130

@@ -436,7 +436,9 @@ def test_a_study_begins_with_a_run_too(ndtool, place: Path, tmp_path: Path) -> N
     refused = ndtool("compare", *words)
     assert refused.code == 2
     assert "there is no model for floats.npz: name a MODEL, or begin with a trained run, --init RUN" in refused.err
-    varied = ndtool("compare", "--init", "run", *words, "--vary", "vanilla.lr=0.1", "--vary", "vanilla.lr=0.2", "--json")
+    varied = ndtool(
+        "compare", "--init", "run", *words, "--vary", "vanilla.lr=0.1", "--vary", "vanilla.lr=0.2", "--json"
+    )
     assert varied.code == 0, varied.err
     rows = json.loads(varied.out)["rows"]
     assert [row["variant"] for row in rows] == ["vanilla", "vanilla lr=0.1", "vanilla lr=0.2"]

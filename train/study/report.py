@@ -8,7 +8,7 @@ from typing import Any
 from ndtool.files import write_atomic
 from ndtool.train.study.plan import Job
 from ndtool.train.study.plots import draw
-from ndtool.train.study.table import Found, Row, markdown, rows_of
+from ndtool.train.study.table import Found, Row, equal_time, markdown, rows_of
 from ndtool.train.study.work import Study, without_folders
 
 
@@ -32,6 +32,11 @@ class Summary:
     def of_accuracies(self) -> bool:
         """Whether the scores are accuracies, not errors."""
         return self.task != "reconstruction"
+
+    @property
+    def hint(self) -> str | None:
+        """What to ask next, in words: where all have equal epochs, that equal time is another question."""
+        return equal_time(self.rows, self.settings["epochs"]) if "epochs" in self.settings else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -73,10 +78,13 @@ def _summarise(found: Found, jobs: Sequence[Job], against: str) -> Summary:
 
 def _page(summary: Summary, figures: Sequence[str]) -> str:
     settings, student = summary.settings, summary.student
-    about = f"{student['parameters']} parameters, {student['macs']} MACs, {settings.get('epochs', '?')} epochs"
+    epochs = f", {settings['epochs']} epochs" if "epochs" in settings else ""
+    about = f"{student['parameters']} parameters, {student['macs']} MACs{epochs}"
     about += f"; test part, means over seeds, differences to {summary.against}."
     lines = [f"# {settings['model']['name']} on {settings['data']}", "", about, ""]
     lines.append(markdown(summary.rows, accuracy=summary.of_accuracies))
+    if summary.hint:
+        lines += [f"{summary.hint[0].upper()}{summary.hint[1:]}.", ""]
     if summary.missing:
         lines += [f"Not finished: {', '.join(summary.missing)}.", ""]
     lines += [f"![{name}]({name})" for name in figures]
