@@ -57,7 +57,7 @@ def _read_recipe(ctx: click.Context, parameter: click.Parameter, name: str | Non
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--teacher", metavar="RUN", help="Of kd, a finished run.  [default: trained first, inside --out]")
 @training_options
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run (--out, or the last one).")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, the one named or the last one.")
 @click.option("--overwrite", is_flag=True, help="Replace a run that --out holds.")
 @model_options
 @json_option
@@ -80,6 +80,7 @@ def train(
     ndtool train --recipe imagenet/mcunet --data /path/imagenet --out runs/mcunet
     ndtool train --recipe transfer/flowers102 --init runs/mcunet
     ndtool train --resume
+    ndtool train runs/mcunet --resume
     """
     from ndtool.console import note, training_progress
     from ndtool.train.distributed import in_turn, joined, on_first
@@ -120,8 +121,7 @@ def _chosen(
     from ndtool.train.run import RunFolder
     from ndtool.train.setup import free_folder, prepare
 
-    if resume and not was_typed("model"):
-        run = RunFolder.open(out) if out and was_typed("out") else last_run()
+    if resume and (run := _run_to_resume(model, out)):
         config = _resumed(run.load_config(), settings)
         return run, config, load_run_data(config, progress=note)
     data = require_data(model, data, init)
@@ -132,13 +132,23 @@ def _chosen(
     return RunFolder.choose(folder, overwrite=overwrite, resume=resume), config, loaded
 
 
+def _run_to_resume(model: str | None, out: Path | None) -> "RunFolder | None":
+    """The run that --resume names, as the first argument or as --out, or the last one; None where a MODEL is named."""
+    from ndtool.train.run import RunFolder
+
+    if model and was_typed("model"):
+        is_run = Path(model).is_dir() and not (was_typed("data") or was_typed("out"))
+        return RunFolder.open(Path(model)) if is_run else None
+    return RunFolder.open(out) if out and was_typed("out") else last_run()
+
+
 def _trained(result: "TrainResult", epochs: int, *, as_json: bool) -> int:
     """Print what a training ended with; the exit code."""
     from ndtool.console import note, score, table
 
     path = result.run.path
     if result.interrupted:
-        note(f"stopped after {result.epochs} of {epochs} epochs, saved; go on with: ndtool train --resume --out {path}")
+        note(f"stopped after {result.epochs} of {epochs} epochs, saved; go on with: ndtool train {path} --resume")
         return 130
     if as_json:
         echo_json({"run": str(path), **result.run.result()})

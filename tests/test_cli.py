@@ -470,8 +470,9 @@ def test_a_run_that_was_interrupted_or_killed_goes_on_to_the_same_weights(place:
         assert process.returncode == code, told
         assert not (out / "student.safetensors").exists()
         if number is signal.SIGINT:
-            assert told.splitlines()[-1].endswith(f"go on with: ndtool train --resume --out {out}")
-        resumed = _start(place, "train", "--resume", "--out", out)
+            assert told.splitlines()[-1].endswith(f"go on with: ndtool train {out} --resume")
+        named = (out, "--resume") if number is signal.SIGINT else ("--resume", "--out", out)
+        resumed = _start(place, "train", *named)
         told = resumed.communicate(timeout=120)[1]
         assert resumed.returncode == 0, told
         assert (out / "student.safetensors").read_bytes() == expected

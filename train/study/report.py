@@ -84,7 +84,7 @@ def _page(summary: Summary, figures: Sequence[str]) -> str:
     lines = [f"# {settings['model']['name']} on {settings['data']}", "", about, ""]
     lines.append(markdown(summary.rows, accuracy=summary.of_accuracies))
     if summary.hint:
-        lines += [f"{summary.hint[0].upper()}{summary.hint[1:]}.", ""]
+        lines += [f"{summary.hint}.", ""]
     if summary.missing:
         lines += [f"Not finished: {', '.join(summary.missing)}.", ""]
     lines += [f"![{name}]({name})" for name in figures]
