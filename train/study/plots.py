@@ -67,6 +67,7 @@ def _teacher(runs: Runs) -> "Figure":
 def _conflicts(runs: Runs) -> "Figure":
     """By shared tensor, from the input on, and epoch: how often the gradients conflict, and their cosine."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(len(runs), 2, figsize=(9, 2.8 * len(runs)), squeeze=False, layout="constrained")
     for row, (name, results) in zip(axes, runs.items(), strict=True):
@@ -74,9 +75,12 @@ def _conflicts(runs: Runs) -> "Figure":
         for axis, (key, title, low, colours) in zip(row, kinds, strict=True):
             grid = _curves(results, lambda epoch, key=key: epoch[key])  # type: ignore[misc]
             means = [[statistics.fmean(cell) for cell in zip(*at, strict=True)] for at in zip(*grid, strict=True)]
-            drawn = axis.imshow(means, aspect="auto", vmin=low, vmax=1, cmap=colours, interpolation="nearest")
+            box = (-0.5, len(means[0]) - 0.5, len(means) + 0.5, 0.5)  # tensors from 0, epochs from 1, downwards
+            drawn = axis.imshow(
+                means, aspect="auto", extent=box, vmin=low, vmax=1, cmap=colours, interpolation="nearest"
+            )
             axis.set(title=f"{name}\n{title}", xlabel="shared tensor, from the input on", ylabel="epoch")
-            axis.set_yticks(range(len(means)), [str(epoch + 1) for epoch in range(len(means))])
+            axis.yaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
             figure.colorbar(drawn, ax=axis)
     return figure
 
