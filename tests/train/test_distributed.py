@@ -292,7 +292,7 @@ def test_a_signal_stops_all_after_the_same_step_saved(number, place, monkeypatch
     process.send_signal(number)
     told = process.communicate(timeout=90)[1]
     assert process.returncode != 0
-    assert sum("saved; go on with: ndtool train --resume --out" in line for line in told.splitlines()) == 1
+    assert told.count(f"saved; go on with: ndtool train {place / 'run'} --resume") == 1
     run = RunFolder.open(place / "run")
     config = run.load_config()
     last = checkpoints.load_checkpoint(run.last, config)
