@@ -35,7 +35,7 @@ class Summary:
 
     @property
     def hint(self) -> str | None:
-        """What to ask next, in words: where all have equal epochs, that equal time is another question."""
+        """What to ask next, in words: that equal time is another question, where all trainings have equal epochs."""
         return equal_time(self.rows, self.settings["epochs"]) if "epochs" in self.settings else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Summary:
 def write(study: Study, jobs: Sequence[Job], *, against: str) -> Summary:
     """Write study.json, study.md and the figures; returns what is in them. Differences are to the variant `against`."""
     found = study.results(jobs)
-    summary = _summarise(found, jobs, against)
+    summary = summarise(found, jobs, against)
     write_atomic(study.path / "study.json", json.dumps(summary.to_dict(), indent=2) + "\n")
     if found:
         figures = draw(found, study.path)
@@ -62,7 +62,8 @@ def write(study: Study, jobs: Sequence[Job], *, against: str) -> Summary:
     return summary
 
 
-def _summarise(found: Found, jobs: Sequence[Job], against: str) -> Summary:
+def summarise(found: Found, jobs: Sequence[Job], against: str) -> Summary:
+    """What was found of the jobs so far; differences are to the variant `against`."""
     students = [without_folders(job.config).to_dict() for job in jobs if not job.is_teacher]
     common = {name: value for name, value in students[0].items() if all(each.get(name) == value for each in students)}
     first = next((result for job, result in found if not job.is_teacher), {})
