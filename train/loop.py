@@ -11,12 +11,11 @@ from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import Batches, Data, load_data
 from ndtool.train.distributed import SharedError, any_, on_first, stepping
-from ndtool.train.evaluation import reestimate_batchnorm
 from ndtool.train.interrupt import Interrupt, deferred_interrupt
 from ndtool.train.methods import StepMetrics
 from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, metrics_writer
 from ndtool.train.optim import lr_at, set_lr
-from ndtool.train.outcome import TrainResult, finish, result_of, score
+from ndtool.train.outcome import TrainResult, finish, reestimate, result_of, score
 from ndtool.train.run import RunFolder
 from ndtool.train.step import gradients_of
 from ndtool.train.training import Training, wire
@@ -263,18 +262,11 @@ def _validate(training: Training, writer: MetricsWriter | NoMetrics) -> None:
     config, epoch = training.config, training.epoch + 1
     with training.averaged():
         student, teacher = training.method.student(), training.method.teacher()
-        reestimate_batchnorm(
-            student,
-            training.data,
-            samples=config.bn_samples,
-            batch_size=training.batch_size // training.parts,
-            seed=config.seed,
-            device=training.device,
-            ranks=training.ranks,
-        )
+        reestimate(training, student)
         reached = score(training, student, training.data.validation)
         values = {"student": reached.to_dict()}
         if teacher is not None:
+            reestimate(training, teacher)
             values["teacher"] = score(training, teacher, training.data.validation).to_dict()
         training.validation = reached
         writer.write("validation", epoch=epoch, step=training.step, values=values)

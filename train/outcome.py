@@ -14,7 +14,7 @@ from ndtool.files import write_atomic
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.data import Split
 from ndtool.train.distributed import on_first
-from ndtool.train.evaluation import Score, evaluate
+from ndtool.train.evaluation import Score, evaluate, reestimate_batchnorm
 from ndtool.train.metrics import history, read_metrics
 from ndtool.train.run import RunFolder
 from ndtool.train.training import Training
@@ -40,6 +40,19 @@ class TrainResult:
     seconds: float
 
 
+def reestimate(training: Training, model: nn.Module) -> None:
+    """Give a copy of a network of the training the BatchNorm statistics of its weights as they are."""
+    reestimate_batchnorm(
+        model,
+        training.data,
+        samples=training.config.bn_samples,
+        batch_size=training.batch_size // training.parts,
+        seed=training.config.seed,
+        device=training.device,
+        ranks=training.ranks,
+    )
+
+
 def score(training: Training, model: nn.Module, split: Split) -> Score:
     """How the model does on a part of the data, shared out among the processes."""
     size = 2 * training.batch_size // training.parts
@@ -57,7 +70,10 @@ def finish(training: Training) -> TrainResult:
     student, teacher = training.method.student(), training.method.teacher()
     student.load_state_dict(best.student)
     test = score(training, student, training.data.test)
-    teacher_test = None if teacher is None else score(training, teacher, training.data.test)
+    teacher_test = None
+    if teacher is not None:
+        reestimate(training, teacher)
+        teacher_test = score(training, teacher, training.data.test)
     result = result_of(training, test, teacher_test)
     on_first(lambda: _write(training, result, student))
     return result

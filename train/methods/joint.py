@@ -67,7 +67,7 @@ class Joint:
 
     def teacher(self) -> nn.Module | None:
         """See Method."""
-        return self._teacher
+        return copy.deepcopy(self._teacher).eval()
 
     def shared(self) -> tuple[str, ...]:
         """See Method."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, fx, nn
 
 from ndtool.train.widening.context import RefusedError, Rewriter, Solver, source, whole
@@ -108,8 +109,14 @@ def solve_prelu(s: Solver, node: fx.Node) -> Layout:
 
 
 def adapt(module: nn.Module) -> None:
-    """Make a layer whose weights were exchanged for wider ones consistent, and initialise it anew: PyTorch's own
-    Kaiming-uniform initialisation, fresh statistics for BatchNorm. Slopes of PReLU keep the student's values."""
+    """Make a layer consistent with its tensors, which were exchanged for wider ones that repeat the student's values.
+
+    Biases, BatchNorm and slopes of PReLU keep these. The weights of convolutions and linear layers are drawn anew,
+    since channels that begin alike stay alike: uniformly, with the variance that the student's have, times its fan-in
+    over the teacher's. So the teacher begins as the student's author would have initialised it (of Kaiming's, with
+    any gain, the variance is in proportion to 1 / fan-in), and one learning rate suits both.
+    """
+    inputs = _inputs(module)
     if isinstance(module, CONVOLUTIONS):
         multiplier = module.out_channels // module.in_channels
         out_channels, in_per_group = module.weight.shape[:2]
@@ -125,5 +132,21 @@ def adapt(module: nn.Module) -> None:
         module.num_features = sizes[0] if sizes else module.num_features
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
-    if isinstance(module, CONVOLUTIONS + TRANSPOSED + BATCH_NORMS + (nn.Linear,)):
-        module.reset_parameters()
+    if inputs is not None:
+        _draw(module.weight, inputs / _inputs(module))
+
+
+def _inputs(module: Any) -> int | None:
+    """The channels that each output of a convolution or linear layer sees; None for other layers."""
+    if isinstance(module, nn.Linear):
+        return module.in_features
+    if isinstance(module, CONVOLUTIONS + TRANSPOSED):
+        return module.in_channels // module.groups
+    return None
+
+
+@torch.no_grad()
+def _draw(weight: Tensor, scale: float) -> None:
+    """Draw weights anew: uniformly around 0, with `scale` times the variance that they have."""
+    bound = (3 * scale * weight.var(correction=0)).sqrt()
+    weight.uniform_(-1, 1).mul_(bound)
