@@ -10,6 +10,7 @@ from ndtool.train.study.table import Found
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ndtool", "font.size": 9, "axes.spines.top": False}
@@ -37,12 +38,9 @@ def draw(found: Found, folder: Path) -> list[Path]:
 
 def _accuracy(runs: Runs) -> "Figure":
     """The student on the validation part: mean over seeds, and the range."""
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = _panels(1)
     for name, results in runs.items():
         _band(axes[0], name, _curves(results, lambda epoch: epoch["student"]))
-    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set(xlabel="epoch", ylabel=f"{_unit(runs)} of the student, validation")
     axes[0].legend()
     return figure
@@ -50,14 +48,11 @@ def _accuracy(runs: Runs) -> "Figure":
 
 def _teacher(runs: Runs) -> "Figure":
     """Student and teacher that are trained together, on the validation part."""
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = _panels(len(runs))
     for axis, (name, results) in zip(axes, runs.items(), strict=True):
         _band(axis, "student", _curves(results, lambda epoch: epoch["student"]))
         if "teacher" in results[0]["history"][0]:
             _band(axis, "teacher", _curves(results, lambda epoch: epoch["teacher"]))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel="epoch", title=name)
         axis.legend()
     axes[0].set_ylabel(f"{_unit(runs)}, validation")
@@ -67,7 +62,6 @@ def _teacher(runs: Runs) -> "Figure":
 def _conflicts(runs: Runs) -> "Figure":
     """By shared tensor, from the input on, and epoch: how often the gradients conflict, and their cosine."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(len(runs), 2, figsize=(9, 2.8 * len(runs)), squeeze=False, layout="constrained")
     for row, (name, results) in zip(axes, runs.items(), strict=True):
@@ -80,7 +74,7 @@ def _conflicts(runs: Runs) -> "Figure":
                 means, aspect="auto", extent=box, vmin=low, vmax=1, cmap=colours, interpolation="nearest"
             )
             axis.set(title=f"{name}\n{title}", xlabel="shared tensor, from the input on", ylabel="epoch")
-            axis.yaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+            _count_whole(axis.yaxis)
             figure.colorbar(drawn, ax=axis)
     return figure
 
@@ -116,6 +110,14 @@ def _band(axis: "Axes", label: str, curves: Sequence[Sequence[float]]) -> None:
     (line,) = axis.plot(epochs, [statistics.fmean(column) for column in columns], label=label)
     low, high = [min(column) for column in columns], [max(column) for column in columns]
     axis.fill_between(epochs, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    _count_whole(axis.xaxis)
+
+
+def _count_whole(axis: "Axis") -> None:
+    """Ticks of an axis of epochs: no fractions, few of them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
 
 
 def _save(figure: "Figure", path: Path) -> Path:

@@ -17,7 +17,7 @@ class Row:
 
     `spread`: standard deviation over the seeds, None for one. `difference`: mean over the seeds that both have of this
     variant's score minus the baseline's, `difference_error` its standard error (paired: a seed decides the split, the
-    order of the data and the student's initial weights for all variants). `teacher`: mean score of the teacher.
+    order of the data and their augmentation for all variants). `teacher`: mean score of the teacher.
     `validation`: mean of the best validation. `seconds`: of one training, kd's teacher included.
     """
 
