@@ -12,13 +12,14 @@ from ndtool.errors import NdtoolError
 from ndtool.train import checkpoint as checkpoints
 from ndtool.train.config import TrainConfig
 from ndtool.train.data import Batches, Data, Split
-from ndtool.train.evaluation import evaluate
+from ndtool.train.evaluation import evaluate, reestimate_batchnorm
 from ndtool.train.interrupt import deferred_interrupt
 from ndtool.train.loop import fit, load_run_data
 from ndtool.train.methods import METHODS
 from ndtool.train.metrics import read_metrics
-from ndtool.train.models import ModelSpec
+from ndtool.train.models import ModelSpec, build
 from ndtool.train.run import RunFolder, last_run
+from ndtool.train.teacher import widen
 
 NETS = Path(__file__).with_name("nets.py")
 SHAPE = (1, 6, 6)
@@ -173,6 +174,22 @@ def test_metrics_have_a_line_per_report_and_validation(data, tmp_path):
     ]
     assert lines[0].keys() >= {"lr", "loss", "student_loss", "teacher_loss", "distill_loss", "conflict_rate"}
     assert lines[-1]["student"].keys() == lines[-1]["teacher"].keys() == {"accuracy", "loss", "count"}
+
+
+def test_the_teacher_is_measured_with_the_statistics_of_its_weights(data, tmp_path):
+    """As the student is: running statistics lag behind, and would make the teacher look worse than it is."""
+    config = config_of(epochs=1, lr=0.4)
+    run = RunFolder.create(tmp_path / "run", config)
+    result = fit(config, run, data=data)
+    saved = checkpoints.load_best(run.best).method
+    teacher = widen(build(config.model), torch.zeros(2, *SHAPE), config.expand).teacher
+    teacher.load_state_dict({name.removeprefix("teacher."): t for name, t in saved.items() if "teacher." in name})
+    lagging = evaluate(teacher, data.test, data)
+    reestimate_batchnorm(teacher, data, samples=config.bn_samples, batch_size=config.batch_size, seed=config.seed)
+    assert result.teacher_test.loss == pytest.approx(evaluate(teacher, data.test, data).loss, rel=1e-5)
+    assert result.teacher_test.loss < lagging.loss
+    (_, _, _, validation) = read_metrics(run.metrics)
+    assert validation["teacher"]["loss"] == pytest.approx(evaluate(teacher, data.validation, data).loss, rel=1e-5)
 
 
 def test_an_interrupt_from_the_progress_saves_too(data, tmp_path):
