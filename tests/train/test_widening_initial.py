@@ -60,6 +60,12 @@ def test_what_the_student_sets_to_a_constant_the_teacher_has_too() -> None:
     assert not widen(student, torch.zeros(2, 3, 8, 8), 2).teacher.get_submodule("1").weight.any()
 
 
+def test_weights_that_are_all_alike_are_not_lost() -> None:
+    scale = nn.Conv2d(8, 8, 1, groups=8, bias=False)
+    nn.init.constant_(scale.weight, 0.1)
+    assert teacher_of(scale, (8, 8, 8)).weight.square().mean().sqrt().item() == pytest.approx(0.1, rel=0.3)
+
+
 def test_student_and_teacher_of_a_network_begin_at_one_scale() -> None:
     """The activations before each BatchNorm vary as much in the teacher: one learning rate suits both."""
     torch.manual_seed(0)

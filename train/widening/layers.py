@@ -147,6 +147,10 @@ def _inputs(module: Any) -> int | None:
 
 @torch.no_grad()
 def _draw(weight: Tensor, scale: float) -> None:
-    """Draw weights anew: uniformly around 0, with `scale` times the variance that they have."""
-    bound = (3 * scale * weight.var(correction=0)).sqrt()
-    weight.uniform_(-1, 1).mul_(bound)
+    """Draw weights anew: uniformly around 0, with `scale` times the variance that they have.
+
+    Weights that are all alike, a single one or a scale that begins at 1, have their square for a variance.
+    """
+    alike = weight.min() == weight.max()
+    variance = weight.flatten()[0].square() if alike else weight.var(correction=0)
+    weight.uniform_(-1, 1).mul_((3 * scale * variance).sqrt())
