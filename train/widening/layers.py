@@ -116,7 +116,8 @@ def adapt(module: nn.Module) -> None:
     over the teacher's. So the teacher begins as the student's author would have initialised it (of Kaiming's, with
     any gain, the variance is in proportion to 1 / fan-in), and one learning rate suits both.
     """
-    inputs = _inputs(module)
+    drawn = isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
+    inputs = _inputs(module) if drawn else 0
     if isinstance(module, CONVOLUTIONS):
         multiplier = module.out_channels // module.in_channels
         out_channels, in_per_group = module.weight.shape[:2]
@@ -132,25 +133,22 @@ def adapt(module: nn.Module) -> None:
         module.num_features = sizes[0] if sizes else module.num_features
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
-    if inputs is not None:
-        _draw(module.weight, inputs / _inputs(module))
+    if drawn:
+        _draw(module, inputs / _inputs(module))
 
 
-def _inputs(module: Any) -> int | None:
-    """The channels that each output of a convolution or linear layer sees; None for other layers."""
-    if isinstance(module, nn.Linear):
-        return module.in_features
-    if isinstance(module, CONVOLUTIONS + TRANSPOSED):
-        return module.in_channels // module.groups
-    return None
+def _inputs(module: Any) -> int:
+    """The channels that each output of a convolution or linear layer sees."""
+    return int(module.in_features if isinstance(module, nn.Linear) else module.in_channels // module.groups)
 
 
 @torch.no_grad()
-def _draw(weight: Tensor, scale: float) -> None:
-    """Draw weights anew: uniformly around 0, with `scale` times the variance that they have.
+def _draw(layer: Any, scale: float) -> None:
+    """Draw a layer's weights anew: uniformly around 0, with `scale` times the variance that they have.
 
     Weights that are all alike, a single one or a scale that begins at 1, have their square for a variance.
     """
+    weight: Tensor = layer.weight
     alike = weight.min() == weight.max()
     variance = weight.flatten()[0].square() if alike else weight.var(correction=0)
     weight.uniform_(-1, 1).mul_((3 * scale * variance).sqrt())
