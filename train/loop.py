@@ -15,7 +15,7 @@ from ndtool.train.interrupt import Interrupt, deferred_interrupt
 from ndtool.train.methods import StepMetrics
 from ndtool.train.metrics import MetricsWriter, NoMetrics, Progress, Window, metrics_writer
 from ndtool.train.optim import lr_at, set_lr
-from ndtool.train.outcome import TrainResult, finish, reestimate, result_of, score
+from ndtool.train.outcome import TrainResult, finish, reestimate, result_of, score, score_teacher
 from ndtool.train.run import RunFolder
 from ndtool.train.step import gradients_of
 from ndtool.train.training import Training, wire
@@ -261,13 +261,12 @@ def _validate(training: Training, writer: MetricsWriter | NoMetrics) -> None:
     """Validate what would ship, and keep it where it is the best so far."""
     config, epoch = training.config, training.epoch + 1
     with training.averaged():
-        student, teacher = training.method.student(), training.method.teacher()
+        student = training.method.student()
         reestimate(training, student)
         reached = score(training, student, training.data.validation)
         values = {"student": reached.to_dict()}
-        if teacher is not None:
-            reestimate(training, teacher)
-            values["teacher"] = score(training, teacher, training.data.validation).to_dict()
+        if (teacher := score_teacher(training, training.data.validation)) is not None:
+            values["teacher"] = teacher.to_dict()
         training.validation = reached
         writer.write("validation", epoch=epoch, step=training.step, values=values)
         if not reached.better_than(training.best):

@@ -59,6 +59,15 @@ def score(training: Training, model: nn.Module, split: Split) -> Score:
     return evaluate(model, split, training.data, batch_size=size, device=training.device, ranks=training.ranks)
 
 
+def score_teacher(training: Training, split: Split) -> Score | None:
+    """How the teacher does on a part of the data, with statistics of its own weights; None where there is none."""
+    teacher = training.method.teacher()
+    if teacher is None:
+        return None
+    reestimate(training, teacher)
+    return score(training, teacher, split)
+
+
 def finish(training: Training) -> TrainResult:
     """Test the best student and its teacher, and write what ships.
 
@@ -67,14 +76,10 @@ def finish(training: Training) -> TrainResult:
     best = on_first(lambda: checkpoints.load_best(training.run.best))
     checkpoints.require_alike(training.run.best, best.method, training.method.state_dict())
     training.method.load_state_dict(best.method)
-    student, teacher = training.method.student(), training.method.teacher()
+    student = training.method.student()
     student.load_state_dict(best.student)
     test = score(training, student, training.data.test)
-    teacher_test = None
-    if teacher is not None:
-        reestimate(training, teacher)
-        teacher_test = score(training, teacher, training.data.test)
-    result = result_of(training, test, teacher_test)
+    result = result_of(training, test, score_teacher(training, training.data.test))
     on_first(lambda: _write(training, result, student))
     return result
 
