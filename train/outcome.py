@@ -60,11 +60,15 @@ def score(training: Training, model: nn.Module, split: Split) -> Score:
 
 
 def score_teacher(training: Training, split: Split) -> Score | None:
-    """How the teacher does on a part of the data, with statistics of its own weights; None where there is none."""
+    """How the teacher does on a part of the data, with statistics of its own weights; None where there is none.
+
+    A frozen teacher has them already, and they are what it teaches with.
+    """
     teacher = training.method.teacher()
     if teacher is None:
         return None
-    reestimate(training, teacher)
+    if any(parameter.requires_grad for parameter in teacher.parameters()):
+        reestimate(training, teacher)
     return score(training, teacher, split)
 
 
