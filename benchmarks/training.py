@@ -189,6 +189,7 @@ def parts(costs: Costs) -> list[tuple[str, float]]:
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--threads", type=int, help="[default: torch's]")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast.  [default: on CUDA]")
 @click.option("--compile", is_flag=True, help="torch.compile the networks.")
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
@@ -220,6 +221,7 @@ def _show(costs: Costs, model: str, settings: dict[str, int]) -> None:
 
     title = (
         f"{model}, batch {settings['batch_size']}, r = {settings['expand']}, {costs.device}, {costs.threads} threads"
+        + (", bfloat16" if settings["amp"] else "")
         + (", compiled" if settings["compile"] else "")
     )
     rows = [(step.name, milliseconds(step.whole), f"{step.images_per_second:.0f}") for step in costs.steps]

@@ -504,8 +504,11 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
             expected = f"{large} for sgd, BatchNorm and classes; else {small}; {of_adamw} for adamw"
         elif name == "weight_decay":
             expected = f"{sgd.decay} for sgd, {adamw.decay} for adamw"
-        elif name in ("amp", "compile"):
-            expected = name if getattr(sgd, name) else f"no-{name}"
+        elif name == "amp":
+            assert sgd.amp is None
+            expected = "on CUDA"
+        elif name == "compile":
+            expected = "compile" if sgd.compile else "no-compile"
         elif hasattr(sgd, name) and name not in (
             "data",
             "model",

@@ -64,11 +64,11 @@ class TrainConfig:
     Nesterov's. warmup: fraction of all steps. teacher: of kd, the folder of a finished run; None trains one. distill,
     distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of the wider
     network's loss. surgery: over what gradients are compared. ema: decay of the moving average of all weights, 0 for
-    none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast, on CUDA only. compile:
-    torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps". augment: as
-    `batches` takes it. validation: part of the training data that is held out. normalisation: None takes the data's
-    own. bn_samples: training samples on which the student's BatchNorm is re-estimated before each validation.
-    log_every: steps per line of the metrics.
+    none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast in training; None takes it
+    on CUDA alone. compile: torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda",
+    "cuda:1", "mps". augment: as `batches` takes it. validation: part of the training data that is held out.
+    normalisation: None takes the data's own. bn_samples: training samples on which the student's BatchNorm is
+    re-estimated before each validation. log_every: steps per line of the metrics.
     """
 
     model: ModelSpec
@@ -94,7 +94,7 @@ class TrainConfig:
     surgery: str = "tensor"
     ema: float = 0.0
     clip: float = 5.0
-    amp: bool = True
+    amp: bool | None = None
     compile: bool = False
     seed: int = 0
     device: str = "auto"

@@ -105,6 +105,27 @@ def test_a_compiled_method_takes_the_same_step(kind, networks, compiler):
         assert torch.allclose(mine.grad, expected.grad, atol=1e-5)
 
 
+def whole(method):
+    return torch.cat([p.grad.flatten() for p in method.parameters()])
+
+
+@pytest.mark.parametrize("kind", [Vanilla, NetDistiller, InPlace, NetAug])
+def test_autocast_takes_nearly_the_same_step(kind):
+    """On a CPU where it is asked for: networks compute in bfloat16, losses, gradients and weights stay in float32."""
+    name = next(name for name, method in METHODS.items() if method is kind)
+    plain, default, autocast = (
+        method_of(config_of(method=name, **chosen)) for chosen in ({}, {"amp": False}, {"amp": True})
+    )
+    exact, same, near = (step(method, *batch(count=64)) for method in (plain, default, autocast))
+    assert torch.equal(whole(plain), whole(default))
+    assert exact.loss == same.loss != near.loss
+    assert near.loss.dtype is torch.float32
+    assert {p.grad.dtype for p in autocast.parameters()} == {torch.float32}
+    assert near.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
+    assert torch.cosine_similarity(whole(autocast), whole(plain), dim=0) > 0.99
+    assert all(tensor.dtype is torch.float32 for tensor in autocast.state_dict().values() if tensor.is_floating_point())
+
+
 def test_each_network_has_its_own_batchnorm():
     method, (x, y) = method_of(config_of()), batch()
     step(method, x, y)
