@@ -46,6 +46,7 @@ class Costs:
     batch_seconds: float
     device: str
     threads: int
+    bfloat16: bool
 
 
 class _Contender:
@@ -126,6 +127,7 @@ def measure(config: TrainConfig, *, rounds: int = 15, steps: int = 2) -> Costs:
         batch_seconds=_batch_seconds(config),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),
+        bfloat16=config.autocasts(device.type),
     )
 
 
@@ -221,7 +223,7 @@ def _show(costs: Costs, model: str, settings: dict[str, int]) -> None:
 
     title = (
         f"{model}, batch {settings['batch_size']}, r = {settings['expand']}, {costs.device}, {costs.threads} threads"
-        + (", bfloat16" if settings["amp"] else "")
+        + (", bfloat16" if costs.bfloat16 else "")
         + (", compiled" if settings["compile"] else "")
     )
     rows = [(step.name, milliseconds(step.whole), f"{step.images_per_second:.0f}") for step in costs.steps]

@@ -130,6 +130,10 @@ class TrainConfig:
         """The weight decay: `weight_decay`, or the optimiser's default."""
         return _WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
 
+    def autocasts(self, device_type: str) -> bool:
+        """Whether networks compute in bfloat16 on such a device ("cpu", "cuda")."""
+        return device_type == "cuda" if self.amp is None else self.amp
+
     @property
     def trains_teacher(self) -> bool:
         """Whether the run first trains a teacher by itself."""

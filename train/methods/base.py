@@ -89,8 +89,8 @@ class Objective:
         """The model's output (B, ...), with these weights in place of its own where some are given."""
         if x.ndim == 4 and x.device.type != "mps":
             x = x.contiguous(memory_format=torch.channels_last)
-        amp = x.is_cuda if self.config.amp is None else self.config.amp
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+        kind = x.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.config.autocasts(kind)):
             return (_compiled(x.device) if self.config.compile else _run)(model, weights or {}, x)
 
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
