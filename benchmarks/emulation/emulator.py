@@ -120,19 +120,27 @@ class UnicornEmulator:
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self._counter, self.note = counter_for(self._uc, segments, waits, native)
         self.name = f"unicorn {unicorn.__version__} ({core.unicorn_cpu})"
-        stack, reset = reset_vector(elf)
-        self._uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
-        self._go(reset, self._start, _BOOT_INSTRUCTIONS)
-        if function:
-            for address in function.calls:
-                self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
-                self._go(address, _RETURN, _BOOT_INSTRUCTIONS)
-            self._uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
-            self._start = function.entry
+        self._boot(function)
         self._known: dict[tuple[int, int], Block] = {}
         self._counter.watch_memory(self._uc, self._plan if pace else None)
         self._context = self._uc.context_save()
         self._saved = [(start, bytes(self._uc.mem_read(start, size))) for start, size in self._ram]
+
+    def _boot(self, function: Function | None) -> None:
+        """Execute from reset to where what is measured begins."""
+        stack, reset = reset_vector(self._elf)
+        self._uc.reg_write(self._registers.UC_ARM_REG_SP, stack)
+        self._go(reset, self._start, _BOOT_INSTRUCTIONS)
+        if function:
+            for address in function.calls:
+                self._return_here()
+                self._go(address, _RETURN, _BOOT_INSTRUCTIONS)
+            self._return_here()
+            self._start = function.entry
+
+    def _return_here(self) -> None:
+        """Have the function that is called next return to _RETURN."""
+        self._uc.reg_write(self._registers.UC_ARM_REG_LR, _RETURN | 1)
 
     def read(self, address: int, count: int) -> bytes:
         """Memory."""
