@@ -82,7 +82,7 @@ class _Contender:
         start = now()
         step(self._method, x, y)
         middle = now()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._clip, foreach=True)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._optimizer.step()
         return middle - start, now() - start
 

@@ -74,7 +74,7 @@ def evaluate(
     try:
         for x, y in mine:
             output = torch.as_tensor(model(x), device=x.device)
-            loss = task_loss(data.task, output, y).double().cpu() * len(x)
+            loss = task_loss(data.task, output, y).cpu().double() * len(x)
             right = 0.0 if data.task == RECONSTRUCTION else float((output.argmax(1) == y).sum())
             sums += torch.stack([loss, torch.tensor(right).double(), torch.tensor(len(x)).double()])
     finally:
@@ -137,12 +137,12 @@ def reestimate_batchnorm(
         for module in norms:
             module.reset_running_stats()
         model(x)
-        table[number] = torch.cat([tensor.flatten().double() for tensor in statistics]).cpu()
+        table[number] = torch.cat([tensor.flatten() for tensor in statistics]).cpu().double()  # MPS has no float64
     if ranks.world > 1:
         sum_([table])  # all rows but one's own are 0: so the means are the same bits however they came about
     means = table.mean(0).split([tensor.numel() for tensor in statistics])
     for tensor, mean in zip(statistics, means, strict=True):
-        tensor.copy_(mean.view(tensor.shape))
+        tensor.copy_(mean.view(tensor.shape).to(tensor.dtype))
     for module, momentum in zip(norms, momenta, strict=True):
         if module.num_batches_tracked is not None:
             module.num_batches_tracked.fill_(count)

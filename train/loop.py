@@ -202,7 +202,7 @@ def _step(training: Training, x: Tensor, y: Tensor, interrupt: Interrupt) -> tup
         step=training.step,
         ranks=ranks,
     )
-    norm = nn.utils.clip_grad_norm_(parameters, training.config.clip or float("inf"), foreach=True)
+    norm = nn.utils.clip_grad_norm_(parameters, training.config.clip or float("inf"))
     usable = bool((norm + metrics.loss).isfinite())  # which waits for the device: the price of not stepping astray
     stop, unusable = any_(interrupt.requested, not usable)
     training.step_in_epoch += 1

@@ -88,7 +88,7 @@ class Window:
         scalars = [f.name for f in fields(StepMetrics) if f.name != "cosines"]
         names = [name for name in scalars if getattr(self._steps[0], name) is not None]
         table = torch.stack([torch.stack([getattr(s, name).float() for name in names]) for s in self._steps])
-        mean = table.double().mean(0).cpu()
+        mean = table.cpu().double().mean(0)
         average_([mean])
         means = dict(zip(names, mean.tolist(), strict=True))
         means["images_per_second"] = self._images / max(time.perf_counter() - self._since, 1e-9)
