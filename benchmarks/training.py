@@ -91,7 +91,7 @@ def measure(config: TrainConfig, *, rounds: int = 15, steps: int = 2) -> Costs:
     """Time the steps of all methods, the teacher alone, and the making of a batch."""
     import torch
 
-    from ndtool.train.methods import METHODS
+    from ndtool.train.methods import METHODS, autocasts
     from ndtool.train.training import resolve_device
 
     device = resolve_device(config.device)
@@ -127,7 +127,7 @@ def measure(config: TrainConfig, *, rounds: int = 15, steps: int = 2) -> Costs:
         batch_seconds=_batch_seconds(config),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),
-        bfloat16=config.autocasts(device.type),
+        bfloat16=autocasts(config, device),
     )
 
 
@@ -191,7 +191,7 @@ def parts(costs: Costs) -> list[tuple[str, float]]:
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--threads", type=int, help="[default: torch's]")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast.  [default: on CUDA]")
+@click.option("--amp/--no-amp", default=None, help="bfloat16 autocast.  [default: on CUDA GPUs that have it]")
 @click.option("--compile", is_flag=True, help="torch.compile the networks.")
 @click.option("--rounds", default=15, show_default=True)
 @click.option("--json", "as_json", is_flag=True)

@@ -506,7 +506,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
             expected = f"{sgd.decay} for sgd, {adamw.decay} for adamw"
         elif name == "amp":
             assert sgd.amp is None
-            expected = "on CUDA"
+            expected = "on CUDA GPUs that have it"
         elif name == "compile":
             expected = "compile" if sgd.compile else "no-compile"
         elif hasattr(sgd, name) and name not in (

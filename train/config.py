@@ -65,8 +65,8 @@ class TrainConfig:
     distill_weight, temperature: the term D, its factor λ, its τ. augment_weight: of netaug, the factor α of the wider
     network's loss. surgery: over what gradients are compared. ema: decay of the moving average of all weights, 0 for
     none. clip: bound on the norm of the merged gradient, 0 for none. amp: bfloat16 autocast in training; None takes it
-    on CUDA alone. compile: torch.compile the networks. device: "auto" (CUDA where there is one), "cpu", "cuda",
-    "cuda:1", "mps". augment: as `batches` takes it. validation: part of the training data that is held out.
+    on CUDA GPUs that have it. compile: torch.compile the networks. device: "auto" (CUDA where there is one), "cpu",
+    "cuda", "cuda:1", "mps". augment: as `batches` takes it. validation: part of the training data that is held out.
     normalisation: None takes the data's own. bn_samples: training samples on which the student's BatchNorm is
     re-estimated before each validation. log_every: steps per line of the metrics.
     """
@@ -129,10 +129,6 @@ class TrainConfig:
     def decay(self) -> float:
         """The weight decay: `weight_decay`, or the optimiser's default."""
         return _WEIGHT_DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
-
-    def autocasts(self, device_type: str) -> bool:
-        """Whether networks compute in bfloat16 on such a device ("cpu", "cuda")."""
-        return device_type == "cuda" if self.amp is None else self.amp
 
     @property
     def trains_teacher(self) -> bool:

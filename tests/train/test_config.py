@@ -73,12 +73,6 @@ def test_the_optimiser_decides_the_rates_that_are_not_given():
     assert rates(FULL) == (0.25, 0.25, 0.0)
 
 
-@pytest.mark.parametrize(("amp", "on"), [(None, {"cuda"}), (True, {"cuda", "cpu"}), (False, set())])
-def test_bfloat16_is_for_cuda_where_nothing_is_said(amp, on):
-    config = dataclasses.replace(PLAIN, amp=amp)
-    assert {kind for kind in ("cuda", "cpu") if config.autocasts(kind)} == on
-
-
 def test_differences_are_named():
     other = dataclasses.replace(
         PLAIN, model=dataclasses.replace(PLAIN.model, arguments={"width": 2.0}), lr=0.5, device="cpu", log_every=1

@@ -8,7 +8,7 @@ from ndtool.errors import NdtoolError
 from ndtool.tests.train.steps import NETS, SHAPE, batch, config_of, method_of
 from ndtool.train.config import TrainConfig
 from ndtool.train.losses import DISTILLATIONS
-from ndtool.train.methods import NetDistiller, Vanilla, step
+from ndtool.train.methods import NetDistiller, Vanilla, autocasts, step
 from ndtool.train.methods.base import _compiled
 from ndtool.train.models import MODELS, ModelSpec, build
 from ndtool.train.teacher import widen
@@ -124,6 +124,18 @@ def test_autocast_takes_nearly_the_same_step(name):
     assert near.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
     assert torch.cosine_similarity(whole(autocast), whole(plain), dim=0) > 0.99
     assert all(tensor.dtype is torch.float32 for tensor in autocast.state_dict().values() if tensor.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("amp", "on_gpu", "on_old_gpu", "on_cpu"),
+    [(None, True, False, False), (True, True, True, True), (False, False, False, False)],
+)
+def test_autocast_is_for_gpus_that_have_bfloat16_where_nothing_is_said(monkeypatch, amp, on_gpu, on_old_gpu, on_cpu):
+    config, cuda = config_of(amp=amp), torch.device("cuda")
+    assert autocasts(config, torch.device("cpu")) == on_cpu
+    for itself, expected in ((True, on_gpu), (False, on_old_gpu)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, itself=itself: itself)
+        assert autocasts(config, cuda) == expected
 
 
 def test_each_network_has_its_own_batchnorm():

@@ -89,8 +89,7 @@ class Objective:
         """The model's output (B, ...), with these weights in place of its own where some are given."""
         if x.ndim == 4 and x.device.type != "mps":
             x = x.contiguous(memory_format=torch.channels_last)
-        kind = x.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.config.autocasts(kind)):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=autocasts(self.config, x.device)):
             return (_compiled(x.device) if self.config.compile else _run)(model, weights or {}, x)
 
     def loss(self, output: Tensor, y: Tensor) -> Tensor:
@@ -106,6 +105,13 @@ class Objective:
         if self.task == RECONSTRUCTION:
             return squared_error(student, teacher)
         return DISTILLATIONS[self.config.distill](student, teacher, y, self.config.temperature)
+
+
+def autocasts(config: TrainConfig, device: torch.device) -> bool:
+    """Whether networks compute in bfloat16; unasked, on CUDA, but for older GPUs, which only emulate it."""
+    if config.amp is not None:
+        return config.amp
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _run(model: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
