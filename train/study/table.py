@@ -78,8 +78,8 @@ def equal_time(rows: Sequence[Row], epochs: int) -> str | None:
     if alone is None or joint is None or joint.seconds < 1.5 * alone.seconds:
         return None
     ratio = joint.seconds / alone.seconds
-    longer = f"--vary vanilla.epochs={round(ratio * epochs)}"
-    return f"netdistiller took {ratio:.1f} times as long as vanilla: {longer} compares them at equal time"
+    took = f"netdistiller took {ratio:.1f} times as long as vanilla, if it was on a like machine"
+    return f"{took}: --vary vanilla.epochs={round(ratio * epochs)} compares them at equal time"
 
 
 HEADINGS = ("method", "seeds", "test", "±", "difference", "± (standard error)", "teacher", "validation", "minutes")
