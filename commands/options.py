@@ -70,7 +70,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--ema", type=float, help="Decay of a moving average of all weights, 0 for none.  [default: 0.0]"
             ),
             click.option("--clip", type=float, help="Bound on the gradient's norm, 0 for none.  [default: 5.0]"),
-            click.option("--amp/--no-amp", default=None, help="bfloat16 autocast.  [default: on CUDA GPUs that have it]"),
+            click.option("--amp/--no-amp", default=None, help="bfloat16, mixed.  [default: on CUDA GPUs that have it]"),
             click.option("--compile/--no-compile", default=None, help="torch.compile.  [default: no-compile]"),
             click.option(
                 "--augment",
